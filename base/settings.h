@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * settings: what an administrator can set. One table (settings.def) names every scalar key with its type,
+ * default, range and help; the YAML schema (libcyaml), the flags (--cache.root DIR), --help and the manual
+ * page are made from it. Order: default, file, flags. A key that does not exist, a wrong type or an
+ * impossible value is an error that names file, line and key.
+ */
+#pragma once
+
+#include "base/cleanup.h"
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* A size as "10%" or in bytes. */
+struct settings_amount {
+        uint64_t bytes;
+        unsigned percent;       /* if is_percent */
+        bool is_percent;
+};
+uint64_t settings_amount_of(const struct settings_amount *a, uint64_t whole);   /* in bytes */
+
+struct settings_header {
+        char *name, *value;
+};
+struct settings_registry {
+        char *host;             /* "host[:port]" as in a reference */
+        char **mirrors;         /* URLs; NULL-ended; may be NULL */
+        char *ca_file;          /* PEM; NULL: the system's */
+        bool plain_http;
+        struct settings_header *headers;        /* sent with every request to this host */
+        size_t n_headers;
+};
+struct settings_warm {
+        char *model;
+        bool pin;
+};
+
+struct settings {
+        struct { char *name; } node;
+        struct { char *endpoint, *kubelet_registration, *kubelet_path; } csi;
+        struct { char *socket; } control;
+        struct {
+                char *root;
+                uint64_t max_bytes;
+                struct settings_amount min_free, high_watermark, low_watermark;
+                int64_t ttl_ms;
+        } cache;
+        struct {
+                uint64_t memory;                /* bytes of the arena */
+                unsigned connections, connections_per_host;
+                uint64_t range_size;
+                uint64_t bandwidth;             /* bytes a second; 0: unlimited */
+                struct settings_amount warm_share;
+                char *io;                       /* auto | uring | posix */
+                char *write;                    /* auto | direct | buffered */
+        } engine;
+        struct settings_registry *registries;
+        size_t n_registries;
+        struct { char *docker_config, *provider_config, *provider_bin_dir; } credentials;
+        struct { char **allow; } policy;        /* NULL-ended; may be NULL */
+        struct settings_warm *warm;
+        size_t n_warm;
+        struct { char *address; } http;
+        struct { char *level, *format, *debug; } log;
+};
+
+/* All defaults. */
+int settings_new(struct settings **ret, struct error *e);
+/* @path NULL: no file. */
+int settings_load_file(struct settings *s, const char *path, struct error *e);
+/* One flag: @key "cache.root". ERROR_INVALID names what is wrong. */
+int settings_set(struct settings *s, const char *key, const char *value, struct error *e);
+/* Ranges, paths and combinations, after file and flags. */
+int settings_check(const struct settings *s, struct error *e);
+void settings_free(struct settings *s);
+DEFINE_CLEANUP(struct settings *, settings_free);
+
+const struct settings_registry *settings_find_registry(const struct settings *s, const char *host);
+
+void settings_print_help(FILE *f);      /* one line a flag */
+void settings_print_manual(FILE *f);    /* the SETTINGS section in roff */

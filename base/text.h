@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* text: sizes, durations and times as people write and read them; globs; small string helpers. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* "256MiB", "1GB", "4096", "1.5GiB": bytes. -EINVAL, -ERANGE. */
+int text_parse_size(uint64_t *ret, const char *text);
+/* "24h", "1h30m", "10s", "250ms", "0": milliseconds. */
+int text_parse_duration(int64_t *ret_ms, const char *text);
+
+#define TEXT_SHORT 32
+const char *text_format_size(uint64_t bytes, char buf[static TEXT_SHORT]);          /* "1.5 GiB" */
+const char *text_format_rate(uint64_t bytes_per_second, char buf[static TEXT_SHORT]);       /* "812 MiB/s" */
+const char *text_format_duration(int64_t ms, char buf[static TEXT_SHORT]);          /* "3.2s", "4m10s" */
+const char *text_format_time(int64_t unix_ms, char buf[static TEXT_SHORT]);         /* RFC 3339, UTC, ms */
+
+int64_t time_now_ms(void);              /* wall clock, since 1970 */
+int64_t time_monotonic_ms(void);
+uint64_t time_monotonic_ns(void);
+
+/* Glob over a '/'-separated path: '*' and '?' stop at '/', "**" does not, [a-z] and [!a-z], backslash quotes.
+ * A pattern without '/' matches the last component, as in .gitignore. Linear in time for any input. */
+bool text_glob(const char *pattern, const char *path);
+
+bool text_starts_with(const char *s, const char *prefix);
+bool text_ends_with(const char *s, const char *suffix);
+bool text_is_utf8(const char *s, size_t len);
+
+/* Splits at @separator, trims spaces, drops empty parts; a NULL-ended list, to be freed with text_list_free(). */
+char **text_split(const char *s, char separator);
+void text_list_free(char **list);
