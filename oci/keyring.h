@@ -24,7 +24,9 @@ int oci_keyring_parse(struct oci_keyring **ret, const char *json, size_t len, st
 int oci_keyring_load(struct oci_keyring **ret, const char *path, struct error *e);
 /* One pair for the one registry that a request is about. */
 int oci_keyring_single(struct oci_keyring **ret, const char *username, const char *password, struct error *e);
-void oci_keyring_free(struct oci_keyring *k);
+/* One more owner; returns @k. NULL is fine. */
+struct oci_keyring *oci_keyring_ref(const struct oci_keyring *k);
+void oci_keyring_free(struct oci_keyring *k);           /* one owner less */
 DEFINE_CLEANUP(struct oci_keyring *, oci_keyring_free);
 
 /* The @n-th best match for host/repository by Kubernetes' keyring rules (longest path first), or NULL. NULL keyring: NULL. */

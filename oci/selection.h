@@ -17,6 +17,7 @@ struct oci_selection {
 /* @include and @exclude: lists of globs, NULL-ended, copied; all may be NULL. ERROR_INVALID for a bad root or platform. */
 int oci_selection_new(struct oci_selection **ret, const char *root, const char *const *include,
                       const char *const *exclude, const char *platform, struct error *e);
+int oci_selection_copy(struct oci_selection **ret, const struct oci_selection *s);     /* NULL in, NULL out */
 void oci_selection_free(struct oci_selection *s);
 DEFINE_CLEANUP(struct oci_selection *, oci_selection_free);
 
