@@ -2,8 +2,9 @@
 /*
  * stager: models are staged here, once per node however many ask.
  *
- * A request is first resolved (tag to digest, with the asker's own credentials), then keyed by what it produces. A job
- * belongs to the node, not to the request that started it: when the asker leaves, it goes on. Thread-safe.
+ * A request is first resolved (tag to digest, with the asker's own credentials), then keyed by what it
+ * produces. A job belongs to the node, not to the request that started it: when the asker leaves, it goes on.
+ * Thread-safe.
  */
 #pragma once
 
@@ -17,11 +18,12 @@
 struct stager;
 
 /* All three are kept by reference. Starts the engine's threads. */
-int stager_new(struct stager **ret, const struct settings *s, struct cache *c, struct oci_client *client, struct error *e);
+int stager_new(struct stager **ret, const struct settings *s, struct cache *c, struct oci_client *client,
+               struct error *e);
 /* Stops the engine: running jobs end with ERROR_CANCELLED; what was complete stays. */
 void stager_free(struct stager *s);
 DEFINE_CLEANUP(struct stager *, stager_free);
-const char *stager_io(const struct stager *s);  /* "uring" or "posix" */
+const char *stager_io(const struct stager *s); /* "uring" or "posix" */
 
 enum stage_policy { STAGE_DEFAULT, STAGE_IF_NOT_PRESENT, STAGE_ALWAYS, STAGE_NEVER };
 enum stage_result { STAGE_HIT, STAGE_MISS, STAGE_JOINED };
@@ -29,39 +31,41 @@ const char *stage_result_name(enum stage_result r);
 
 struct stage_request {
         const struct oci_reference *reference;
-        const struct oci_selection *selection;  /* may be NULL */
-        const struct oci_keyring *keyring;      /* may be NULL: the administrator's alone */
+        const struct oci_selection *selection; /* may be NULL */
+        const struct oci_keyring *keyring;     /* may be NULL: the administrator's alone */
         enum stage_policy policy;
-        bool warming;                           /* nobody waits for it with a pod */
+        bool warming; /* nobody waits for it with a pod */
 };
 
 struct stage_blob_progress {
         struct digest digest;
-        const char *path;       /* borrowed from the snapshot */
+        const char *path; /* "" for an archive; belongs to the snapshot */
         uint64_t size, done;
-        const char *state;      /* "waiting", "fetching", "cached", "ready" */
+        const char *state; /* "waiting", "fetching", "cached", "ready" */
 };
 struct stage_progress {
         char *reference;
         bool resolved;
         struct digest digest;
-        const char *state;      /* "waiting", "resolving", "fetching", "assembling", "ready", "failed" */
-        uint64_t done, size;    /* bytes on the wire; size 0 until planned */
-        uint64_t fetched;       /* of done, what this job's transfers received */
-        uint64_t rate;          /* bytes a second, smoothed */
-        int64_t eta_ms;         /* -1: unknown */
+        const char *state;   /* "waiting", "resolving", "fetching", "assembling", "ready", "failed" */
+        uint64_t done, size; /* bytes on the wire; size 0 until planned */
+        uint64_t fetched;    /* of done, what this job's transfers received */
+        uint64_t rate;       /* bytes a second, smoothed */
+        int64_t eta_ms;      /* -1: unknown */
         unsigned connections, waiting;
         uint64_t retries;
         char *host;
         struct stage_blob_progress *blobs;
         size_t n_blobs;
-        struct error error;     /* of a failed one */
+        struct error error; /* of a failed one */
 };
 void stage_progress_clear(struct stage_progress *p);
 
-struct stage_job;       /* a request's handle on a job; each from stager_stage() is to be let go with stage_job_leave() */
+struct stage_job; /* a request's handle on a job; each from stager_stage() is to be let go with
+                     stage_job_leave() */
 
-/* Starts or joins. Returns at once; a hit is a job that is ready. Fails only for what is known at once (policy, arguments). */
+/* Starts or joins. Returns at once; a hit is a job that is ready. Fails only for what is known at once
+ * (policy, arguments). */
 int stager_stage(struct stage_job **ret, struct stager *s, const struct stage_request *r, struct error *e);
 void stage_job_leave(struct stage_job *j);
 DEFINE_CLEANUP(struct stage_job *, stage_job_leave);
@@ -69,14 +73,14 @@ DEFINE_CLEANUP(struct stage_job *, stage_job_leave);
 struct stage_outcome {
         enum stage_result result;
         struct digest key, manifest;
-        uint64_t bytes;         /* of the model on the wire */
-        uint64_t fetched;       /* received for it */
+        uint64_t bytes;   /* of the model on the wire */
+        uint64_t fetched; /* received for it */
         int64_t elapsed_ms;
 };
-/* Waits until ready, failed (its error), or @timeout_ms (-1: for ever) has passed or stage_job_interrupt() was called:
- * ERROR_TIMEOUT, the text tells the progress. The model is held (not removable) until stage_job_leave(). */
+/* Waits until ready, failed (its error), or @timeout_ms (-1: for ever) has passed or stage_job_interrupt()
+ * was called: ERROR_IN_PROGRESS, the text tells the progress. */
 int stage_job_wait(struct stage_job *j, int64_t timeout_ms, struct stage_outcome *ret, struct error *e);
-void stage_job_interrupt(struct stage_job *j);  /* from any thread */
+void stage_job_interrupt(struct stage_job *j); /* from any thread */
 int stage_job_progress(struct stage_job *j, struct stage_progress *ret);
 
 /* Jobs that run or ended in the last minutes with a failure; to be freed with stager_list_free(). */

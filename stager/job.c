@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a job, on its own thread: resolve, plan, claim the model, fetch what is missing, assemble.
+ * Network and disk are touched without the lock; what others may see is changed under it.
+ */
+#include "stager/job.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/text.h"
+
+static const char *const state_names[] = {
+        [JOB_WAITING] = "waiting",       [JOB_RESOLVING] = "resolving", [JOB_FETCHING] = "fetching",
+        [JOB_ASSEMBLING] = "assembling", [JOB_READY] = "ready",         [JOB_FAILED] = "failed",
+};
+_Static_assert(sizeof state_names / sizeof *state_names == _JOB_STATE_MAX, "one name per state");
+
+const char *job_state_name(enum job_state state) {
+        return state_names[state];
+}
+
+void job_set_state(struct job *j, enum job_state state) {
+        struct stager *s = j->stager;
+
+        log_debug(STAGE, "%s: %s -> %s", j->reference->text, state_names[j->state], state_names[state]);
+        if (j->state == JOB_WAITING && state != JOB_WAITING) {
+                s->n_waiting--;
+                s->n_running++;
+        }
+        if (state == JOB_READY || state == JOB_FAILED) {
+                s->n_running--;
+                j->ended_ms = time_monotonic_ms();
+        }
+        j->state = state;
+        metric_set(STAGES_RUNNING, s->n_running);
+        metric_set(STAGES_WAITING, s->n_waiting);
+        pthread_cond_broadcast(&s->changed);
+}
+
+struct job *job_ref(struct job *j) {
+        j->refs++;
+        return j;
+}
+
+void job_unref(struct job *j) {
+        if (--j->refs > 0)
+                return;
+        if (j->follows)
+                job_unref(j->follows);
+        cache_reservation_release(j->reservation);
+        model_plan_free(j->plan);
+        oci_reference_free(j->reference);
+        oci_selection_free(j->selection);
+        oci_keyring_free(j->keyring);
+        free(j->blobs);
+        free(j);
+}
+
+char *job_tag_name(const char *reference_text, const struct oci_selection *selection) {
+        char *name = NULL;
+
+        if (!selection || !selection->platform)
+                return strdup(reference_text);
+        return asprintf(&name, "%s#%s", reference_text, selection->platform) < 0 ? NULL : name;
+}
+
+int job_find_cached(struct stager *s, const char *reference_text, const struct oci_selection *selection,
+                    struct cache_model **ret) {
+        _cleanup_free_ char *tag = job_tag_name(reference_text, selection);
+        struct digest manifest, key;
+        int64_t resolved_ms;
+
+        if (!tag)
+                return -ENOMEM;
+        int r = cache_tag_get(s->cache, tag, &manifest, &resolved_ms);
+        if (r < 0)
+                return r;
+        r = oci_selection_key(&key, selection, &manifest);
+        if (r < 0)
+                return r;
+        return cache_model_find(s->cache, &key, ret);
+}
+
+static bool job_cancelled(void *userdata) {
+        struct job *j = userdata;
+
+        LOCK_SCOPE(&j->stager->lock);
+        return j->stager->stopping;
+}
+
+static struct oci_request job_request(struct job *j, const struct oci_reference *reference) {
+        return (struct oci_request){ .reference = reference,
+                                     .keyring = j->keyring,
+                                     .selection = j->selection,
+                                     .cancelled = job_cancelled,
+                                     .userdata = j };
+}
+
+/* A model that is here needs no network, unless it is private: then the asker must be allowed to read it now.
+ */
+static int job_check_access(struct job *j, const struct cache_model *m, struct error *e) {
+        _cleanup_(oci_reference_freep) struct oci_reference *pinned = NULL;
+        _cleanup_free_ char *text = NULL;
+        struct digest digest;
+        bool is_private;
+
+        if (!m->is_private)
+                return 0;
+        text = oci_reference_pinned(j->reference, &m->manifest);
+        if (!text)
+                return error_errno(e, ENOMEM, "cannot check access");
+        int r = oci_reference_parse(&pinned, text, e);
+        if (r < 0)
+                return r;
+        struct oci_request request = job_request(j, pinned);
+        r = oci_resolve(&digest, &is_private, j->stager->client, &request, e);
+        return r < 0 ? error_wrap(e, "may this volume read the private model that is cached here?") : 0;
+}
+
+static void job_hit(struct job *j, const struct cache_model *m) {
+        LOCK_SCOPE(&j->stager->lock);
+        j->has_key = true;
+        j->key = m->key;
+        j->manifest = m->manifest;
+        j->bytes = m->size;
+        j->format = m->format;
+        j->result = STAGE_HIT;
+        job_set_state(j, JOB_READY);
+}
+
+/* 1: the model is here and may be had, the job is ready. 0: ask the registry. */
+static int job_try_cache(struct job *j, const char *reference_text, bool check_access, struct error *e) {
+        _cleanup_(cache_model_freep) struct cache_model *m = NULL;
+
+        if (job_find_cached(j->stager, reference_text, j->selection, &m) < 0)
+                return 0;
+        int r = check_access ? job_check_access(j, m, e) : 0;
+        if (r < 0)
+                return r;
+        job_hit(j, m);
+        return 1;
+}
+
+static int job_remember_tag(struct job *j, const char *reference_text, struct error *e) {
+        _cleanup_free_ char *tag = job_tag_name(reference_text, j->selection);
+
+        if (!tag)
+                return error_errno(e, ENOMEM, "cannot remember a tag");
+        return cache_tag_put(j->stager->cache, tag, &j->manifest, e);
+}
+
+/* What the reference means, by cache or by registry, and the plan to make it. 1: nothing is left to do. */
+static int job_resolve(struct job *j, struct digest *ret_digest, struct error *e) {
+        struct oci_request request = job_request(j, j->reference);
+        _cleanup_free_ char *pinned = NULL;
+
+        if (j->policy != STAGE_ALWAYS) {
+                int r = job_try_cache(j, j->reference->text, true, e);
+                if (r != 0)
+                        return r;
+        }
+        if (j->policy == STAGE_NEVER)
+                return error_set(e, ERROR_NOT_FOUND,
+                                 "%s is not in this node's cache and the pull policy is Never: warm it first",
+                                 j->reference->text);
+
+        int r = oci_resolve(ret_digest, &j->is_private, j->stager->client, &request, e);
+        if (r < 0)
+                return r;
+        pinned = oci_reference_pinned(j->reference, ret_digest);
+        if (!pinned)
+                return error_errno(e, ENOMEM, "cannot stage %s", j->reference->text);
+        r = job_try_cache(j, pinned, false, e); /* access has just been proven */
+        if (r == 1) {
+                struct error ignored;
+                (void)job_remember_tag(j, j->reference->text, &ignored); /* only spares a question later */
+        }
+        return r;
+}
+
+static int job_plan(struct job *j, const struct digest *digest, struct error *e) {
+        struct oci_request request = job_request(j, j->reference);
+        _cleanup_(model_plan_freep) struct model_plan *plan = NULL;
+        struct digest key;
+
+        int r = oci_plan(&plan, j->stager->client, &request, digest, e);
+        if (r < 0)
+                return r;
+        r = oci_selection_key(&key, j->selection, &plan->manifest);
+        if (r < 0)
+                return error_errno(e, r, "cannot name %s", j->reference->text);
+
+        LOCK_SCOPE(&j->stager->lock);
+        j->manifest = plan->manifest;
+        j->key = key;
+        j->has_key = true;
+        j->bytes = plan->size;
+        j->format = plan->format;
+        j->plan = take_ptr(plan);
+        return 0;
+}
+
+static struct job *find_claimant(const struct job *j) {
+        for (struct job *x = j->stager->jobs; x; x = x->next)
+                if (x != j && x->claimed && digest_equal(&x->key, &j->key))
+                        return x;
+        return NULL;
+}
+
+/* Either this job is the one that makes the model (0), or another one was and has made it (1). If the other
+ * one fails we try for ourselves: our source and credentials may be better. */
+static int job_claim(struct job *j, struct error *e) {
+        struct stager *s = j->stager;
+
+        LOCK_SCOPE(&s->lock);
+        for (;;) {
+                struct job *other = find_claimant(j);
+                if (!other) {
+                        j->claimed = true;
+                        return 0;
+                }
+                j->follows = job_ref(other);
+                job_set_state(j, JOB_FETCHING);
+                while (other->state != JOB_READY && other->state != JOB_FAILED && !s->stopping)
+                        pthread_cond_wait(&s->changed, &s->lock);
+                bool ready = other->state == JOB_READY;
+                j->follows = NULL;
+                job_unref(other);
+                if (s->stopping)
+                        return error_set(e, ERROR_CANCELLED, "the daemon is stopping");
+                if (ready) {
+                        j->result = STAGE_JOINED;
+                        return 1;
+                }
+        }
+}
+
+/* The plan's blobs, each once. */
+static int job_list_blobs(struct job *j, struct error *e) {
+        const struct model_plan *p = j->plan;
+        struct job_blob *blobs = calloc(p->n_blobs ? p->n_blobs : 1, sizeof *blobs);
+        size_t n = 0;
+
+        if (!blobs)
+                return error_errno(e, ENOMEM, "cannot list the blobs of %s", j->reference->text);
+        for (size_t i = 0; i < p->n_blobs; i++) {
+                bool seen = false;
+                for (size_t k = 0; k < n && !seen; k++)
+                        seen = p->blobs[blobs[k].index].packing == p->blobs[i].packing &&
+                               digest_equal(&p->blobs[blobs[k].index].digest, &p->blobs[i].digest);
+                if (!seen)
+                        blobs[n++].index = i;
+        }
+        LOCK_SCOPE(&j->stager->lock);
+        j->blobs = blobs;
+        j->n_blobs = n;
+        return 0;
+}
+
+/* Holds every layer, sees which are here, and promises the space for the rest. */
+static int job_reserve(struct job *j, struct error *e) {
+        struct stager *s = j->stager;
+        uint64_t needed = 0;
+
+        for (size_t i = 0; i < j->n_blobs; i++) {
+                const struct plan_blob *b = &j->plan->blobs[j->blobs[i].index];
+                cache_layer_hold(s->cache, &b->digest);
+                bool cached = cache_layer_find(s->cache, &b->digest, b->packing, NULL);
+                if (cached)
+                        metric_add(SAVED_BYTES, (double)b->size, "layer");
+                else
+                        needed += b->size;
+                LOCK_SCOPE(&s->lock);
+                j->blobs[i].cached = j->blobs[i].ready = cached;
+        }
+        int r = cache_reserve(&j->reservation, s->cache, needed, e);
+        return r < 0 ? error_wrap(e, "%s", j->reference->text) : 0;
+}
+
+static void job_release_layers(struct job *j) {
+        for (size_t i = 0; i < j->n_blobs; i++)
+                cache_layer_unhold(j->stager->cache, &j->plan->blobs[j->blobs[i].index].digest);
+}
+
+/* Waits for the blob's transfer. 1: it was another job's and failed, so it is our turn. */
+static int job_await_blob(struct job *j, struct job_blob *b, bool started, struct error *e) {
+        struct stager *s = j->stager;
+        struct share *x = b->share;
+
+        LOCK_SCOPE(&s->lock);
+        while (!x->done)
+                pthread_cond_wait(&s->changed, &s->lock);
+        int r = x->result;
+        if (r < 0)
+                error_copy(e, &x->error);
+        else
+                b->ready = true;
+        if (started) {
+                j->fetched += x->last.received;
+                j->retries += x->last.retries;
+        }
+        b->share = NULL;
+        share_unref(x);
+        return r < 0 && !started && !s->stopping ? 1 : r;
+}
+
+static int job_fetch_blob(struct job *j, struct job_blob *b, bool *ret_started, struct error *e) {
+        const struct plan_blob *blob = &j->plan->blobs[b->index];
+        struct share *x = NULL;
+
+        if (cache_layer_find(j->stager->cache, &blob->digest, blob->packing,
+                             NULL)) { /* it came in the meantime */
+                LOCK_SCOPE(&j->stager->lock);
+                b->ready = true;
+                return 0;
+        }
+        int r = share_get(&x, ret_started, j, blob, e);
+        if (r < 0)
+                return r;
+        LOCK_SCOPE(&j->stager->lock);
+        b->share = x;
+        return 0;
+}
+
+/* Starts all that is missing at once (the engine queues it), then waits in order. The first failure ends the
+ * others. */
+static int job_fetch(struct job *j, struct error *e) {
+        _cleanup_free_ bool *started = calloc(j->n_blobs ? j->n_blobs : 1, sizeof *started);
+        int r = 0;
+
+        if (!started)
+                return error_errno(e, ENOMEM, "cannot fetch %s", j->reference->text);
+        for (size_t i = 0; i < j->n_blobs && r == 0; i++)
+                if (!j->blobs[i].ready)
+                        r = job_fetch_blob(j, &j->blobs[i], &started[i], e);
+
+        for (size_t i = 0; i < j->n_blobs; i++) {
+                struct job_blob *b = &j->blobs[i];
+                struct error later = { 0 };
+
+                if (r < 0) {
+                        LOCK_SCOPE(&j->stager->lock);
+                        share_cancel_lonely(j);
+                }
+                while (b->share) {
+                        int w = job_await_blob(j, b, started[i], &later);
+                        if (w == 1 && r == 0)
+                                w = job_fetch_blob(j, b, &started[i], &later);
+                        if (w < 0 && r == 0)
+                                r = error_copy(e, &later);
+                }
+        }
+        return r < 0 ? error_wrap(e, "%s", j->reference->text) : 0;
+}
+
+static int job_assemble(struct job *j, struct error *e) {
+        struct stager *s = j->stager;
+
+        {
+                LOCK_SCOPE(&s->lock);
+                job_set_state(j, JOB_ASSEMBLING);
+        }
+        int r = cache_model_build(s->cache, &j->key, j->plan, j->selection, j->is_private, e);
+        return r < 0 ? error_wrap(e, "%s", j->reference->text) : 0;
+}
+
+static int job_make(struct job *j, struct error *e) {
+        int r = job_list_blobs(j, e);
+
+        if (r < 0)
+                return r;
+        {
+                LOCK_SCOPE(&j->stager->lock);
+                job_set_state(j, JOB_FETCHING);
+        }
+        r = job_reserve(j, e);
+        if (r >= 0)
+                r = job_fetch(j, e);
+        if (r >= 0)
+                r = job_assemble(j, e);
+        job_release_layers(j);
+        return r;
+}
+
+static int job_work(struct job *j, struct error *e) {
+        _cleanup_free_ char *pinned = NULL;
+        struct digest digest;
+
+        int r = job_resolve(j, &digest, e);
+        if (r != 0)
+                return r;
+        r = job_plan(j, &digest, e);
+        if (r < 0)
+                return r;
+        r = job_claim(j, e);
+        if (r < 0)
+                return r;
+        if (r == 0) {
+                _cleanup_(cache_model_freep) struct cache_model *m = NULL;
+                if (cache_model_find(j->stager->cache, &j->key, &m) >=
+                    0) /* by another reference, a moment ago */
+                        j->result = STAGE_HIT;
+                else {
+                        j->result = STAGE_MISS;
+                        r = job_make(j, e);
+                        if (r < 0)
+                                return r;
+                }
+        }
+        pinned = oci_reference_pinned(j->reference, &digest);
+        r = pinned ? job_remember_tag(j, pinned, e)
+                   : error_errno(e, ENOMEM, "cannot remember %s", j->reference->text);
+        return r < 0 ? r : job_remember_tag(j, j->reference->text, e);
+}
+
+static void job_count(const struct job *j) {
+        double seconds = (double)(j->ended_ms - j->started_ms) / 1000;
+
+        if (j->state == JOB_FAILED) {
+                metric_observe(STAGE_SECONDS, seconds, "failed",
+                               j->plan ? plan_format_name(j->plan->format) : "unknown");
+                return;
+        }
+        if (j->result != STAGE_MISS)
+                return;
+        metric_add(CACHE_REQUESTS, 1, stage_result_name(STAGE_MISS));
+        metric_observe(STAGE_SECONDS, seconds, stage_result_name(STAGE_MISS),
+                       plan_format_name(j->plan->format));
+        if (j->fetched > 0 && seconds > 0)
+                metric_observe(STAGE_RATE, (double)j->fetched / seconds);
+}
+
+static bool job_wait_for_turn(struct job *j) {
+        struct stager *s = j->stager;
+
+        LOCK_SCOPE(&s->lock);
+        while (s->n_running >= STAGER_MAX_RUNNING && !s->stopping)
+                pthread_cond_wait(&s->changed, &s->lock);
+        job_set_state(j, JOB_RESOLVING);
+        return !s->stopping;
+}
+
+void *job_main(void *arg) {
+        struct job *j = arg;
+        struct stager *s = j->stager;
+        struct error e = { 0 };
+        int r =
+            job_wait_for_turn(j) ? job_work(j, &e) : error_set(&e, ERROR_CANCELLED, "the daemon is stopping");
+
+        LOCK_SCOPE(&s->lock);
+        cache_reservation_release(take_ptr(j->reservation));
+        j->claimed = false;
+        if (r < 0) {
+                j->error = e;
+                job_set_state(j, JOB_FAILED);
+        } else if (j->state != JOB_READY)
+                job_set_state(j, JOB_READY);
+        job_count(j);
+        job_unref(j);
+        s->n_threads--;
+        pthread_cond_broadcast(&s->changed);
+        return NULL;
+}

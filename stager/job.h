@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * job: one model being staged. Internal to stager/; the outside sees struct stage_job, a request's handle on
+ * one.
+ *
+ *   WAITING -> RESOLVING -> FETCHING -> ASSEMBLING -> READY
+ *                  |            |            |
+ *                  +------------+------------+------> FAILED
+ *
+ * A job runs on a thread of its own (job_main) and belongs to the node: handles come and go. Requests that
+ * are alike share a job from the start; a job that turns out to make what another one is making already
+ * follows that one. Blobs that two jobs want are shared one level below (share.h). Everything here is guarded
+ * by stager.lock unless it says otherwise; job_set_state() is the only writer of job.state.
+ */
+#pragma once
+
+#include "stager/share.h"
+#include "stager/stager.h"
+
+#include <pthread.h>
+
+#define STAGER_MAX_JOBS 1024  /* known at once, finished ones included */
+#define STAGER_MAX_RUNNING 32 /* the others wait for their turn */
+#define STAGER_KEEP_FAILED_MS (5 * 60 * 1000)
+
+enum job_state {
+        JOB_WAITING,
+        JOB_RESOLVING,
+        JOB_FETCHING,
+        JOB_ASSEMBLING,
+        JOB_READY,
+        JOB_FAILED,
+        _JOB_STATE_MAX
+};
+
+struct job_blob {            /* one distinct blob of the plan */
+        size_t index;        /* in plan->blobs */
+        struct share *share; /* ours or another job's transfer, while it runs */
+        bool cached;         /* was here before us */
+        bool ready;
+};
+
+struct job {
+        struct stager *stager;
+        struct job *next;
+        unsigned refs; /* handles, the thread, the table */
+
+        /* What was asked; immutable. */
+        struct digest request_key;
+        struct oci_reference *reference;
+        struct oci_selection *selection; /* may be NULL */
+        struct oci_keyring *keyring;     /* may be NULL */
+        enum stage_policy policy;        /* never STAGE_DEFAULT */
+        bool warming;
+
+        enum job_state state;
+        struct error error;       /* of FAILED */
+        enum stage_result result; /* of READY */
+        bool has_key;             /* the two below are known */
+        struct digest key, manifest;
+        bool claimed;            /* we are the one who makes @key */
+        struct job *follows;     /* the one who does; holds a reference */
+        uint64_t bytes;          /* of the model: on the wire, or on disk for a hit */
+        enum plan_format format; /* of READY */
+
+        struct model_plan *plan; /* set before FETCHING, then immutable */
+        bool is_private;
+        struct cache_reservation *reservation;
+        struct job_blob *blobs;
+        size_t n_blobs;
+
+        int64_t started_ms, ended_ms; /* monotonic */
+        uint64_t fetched;             /* by transfers that ended */
+        uint64_t retries;
+        unsigned handles;   /* that wait or may wait */
+        int64_t sampled_ms; /* for the rate */
+        uint64_t sampled_done, rate;
+};
+
+struct stager {
+        const struct settings *settings;
+        struct cache *cache;
+        struct oci_client *client;
+        struct engine *engine;
+
+        pthread_mutex_t lock;
+        pthread_cond_t changed; /* any job or share changed, or stopping */
+        struct job *jobs;
+        size_t n_jobs;
+        unsigned n_running, n_waiting, n_threads;
+        struct share *shares;
+        bool stopping;
+};
+
+struct stage_job {
+        struct job *job;
+        bool starter; /* this request made the job */
+        bool interrupted;
+        bool counted;
+        int64_t since_ms;
+};
+
+void *job_main(void *job);
+void job_set_state(struct job *j, enum job_state state); /* lock held */
+const char *job_state_name(enum job_state state);
+struct job *job_ref(struct job *j); /* lock held */
+void job_unref(struct job *j);      /* lock held */
+
+/* "REF" or "REF#platform": under which name the manifest that a reference meant is remembered. */
+char *job_tag_name(const char *reference_text, const struct oci_selection *selection);
+/* Is what @reference meant last time still here? -ENOENT without text if not. No network, no lock. */
+int job_find_cached(struct stager *s, const char *reference_text, const struct oci_selection *selection,
+                    struct cache_model **ret);
+
+/* Fills @ret from a job; the caller holds the lock. */
+int job_snapshot(struct job *j, struct stage_progress *ret);
+/* "41 %, 12.3 GiB of 30.0 GiB, 812 MiB/s, 23s left": for errors that a person reads. */
+void job_describe(struct job *j, char *text, size_t size);

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a job looks like from outside, at one moment. Everything here runs with stager.lock held. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "stager/job.h"
+
+#define SAMPLE_MS 200
+#define RATE_WEIGHT 0.3 /* of the newest sample */
+
+static const char *blob_state(const struct job_blob *b) {
+        if (b->cached)
+                return "cached";
+        if (b->ready)
+                return "ready";
+        return b->share ? "fetching" : "waiting";
+}
+
+static int snapshot_blobs(const struct job *j, struct stage_progress *ret) {
+        ret->blobs = calloc(j->n_blobs ? j->n_blobs : 1, sizeof *ret->blobs);
+        if (!ret->blobs)
+                return -ENOMEM;
+        for (size_t i = 0; i < j->n_blobs; i++) {
+                const struct job_blob *b = &j->blobs[i];
+                const struct plan_blob *p = &j->plan->blobs[b->index];
+                struct stage_blob_progress *out = &ret->blobs[i];
+
+                /* The plan goes when the job goes; a snapshot may live longer. */
+                char *path = strdup(p->packing == PLAN_RAW ? p->path : "");
+                if (!path)
+                        return -ENOMEM;
+                *out = (struct stage_blob_progress){
+                        .digest = p->digest, .path = path, .size = p->size, .state = blob_state(b)
+                };
+                ret->n_blobs = i + 1;
+                if (b->share) {
+                        struct transfer_progress t = { 0 };
+                        share_progress(b->share, &t);
+                        out->done = t.done;
+                        ret->connections += t.connections;
+                        ret->retries += t.retries;
+                        ret->fetched += t.received;
+                } else if (b->ready)
+                        out->done = p->size;
+                ret->done += out->done;
+        }
+        return 0;
+}
+
+/* An exponential average over samples that are at least SAMPLE_MS apart, however often someone looks. */
+static void sample_rate(struct job *j, uint64_t done) {
+        int64_t now = time_monotonic_ms(), since = now - j->sampled_ms;
+
+        if (j->sampled_ms && since < SAMPLE_MS)
+                return;
+        if (j->sampled_ms && done >= j->sampled_done) {
+                double rate = (double)(done - j->sampled_done) * 1000 / (double)since;
+                j->rate = j->rate ? (uint64_t)(RATE_WEIGHT * rate + (1 - RATE_WEIGHT) * (double)j->rate)
+                                  : (uint64_t)rate;
+        }
+        j->sampled_ms = now;
+        j->sampled_done = done;
+}
+
+int job_snapshot(struct job *j, struct stage_progress *ret) {
+        struct job *source = j->follows ? j->follows : j; /* who does the work */
+        struct stage_progress p = { .state = job_state_name(source->state), .eta_ms = -1 };
+
+        p.resolved = j->has_key;
+        p.digest = j->manifest;
+        p.waiting = j->handles;
+        p.fetched = source->fetched;
+        p.retries = source->retries;
+        p.error = j->error;
+        p.reference = strdup(j->reference->text);
+        p.host = strdup(j->reference->host ? j->reference->host : "");
+        int r = p.reference && p.host ? 0 : -ENOMEM;
+        if (r == 0 && source->plan) {
+                p.size = source->plan->size;
+                r = snapshot_blobs(source, &p);
+        }
+        if (r < 0) {
+                stage_progress_clear(&p);
+                return r;
+        }
+        if (source->n_blobs) {
+                p.size = 0; /* a blob that is in the plan twice moves once */
+                for (size_t i = 0; i < p.n_blobs; i++)
+                        p.size += p.blobs[i].size;
+        }
+        if (source->state == JOB_FETCHING)
+                sample_rate(source, p.done);
+        p.rate = source->state == JOB_FETCHING ? source->rate : 0;
+        if (p.rate > 0 && p.size >= p.done)
+                p.eta_ms = (int64_t)((double)(p.size - p.done) * 1000 / (double)p.rate);
+        *ret = p;
+        return 0;
+}
+
+void stage_progress_clear(struct stage_progress *p) {
+        for (size_t i = 0; i < p->n_blobs; i++)
+                free((char *)p->blobs[i].path);
+        free(p->blobs);
+        free(p->reference);
+        free(p->host);
+        *p = (struct stage_progress){ 0 };
+}
+
+void job_describe(struct job *j, char *text, size_t size) {
+        struct stage_progress p;
+        char done[TEXT_SHORT], whole[TEXT_SHORT], rate[TEXT_SHORT], eta[TEXT_SHORT];
+
+        if (job_snapshot(j, &p) < 0 || p.size == 0) {
+                snprintf(text, size, "%s", job_state_name(j->state));
+                return;
+        }
+        int n = snprintf(text, size, "%s, %u %%, %s of %s", p.state, (unsigned)(p.done * 100 / p.size),
+                         text_format_size(p.done, done), text_format_size(p.size, whole));
+        if (p.rate > 0 && n > 0 && (size_t)n < size)
+                snprintf(text + n, size - (size_t)n, ", %s, %s left", text_format_rate(p.rate, rate),
+                         text_format_duration(p.eta_ms, eta));
+        stage_progress_clear(&p);
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "stager/share.h"
+
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "stager/job.h"
+
+static struct share *share_find(const struct stager *s, const struct plan_blob *blob) {
+        for (struct share *x = s->shares; x; x = x->next)
+                if (x->packing == blob->packing && x->codec == blob->codec &&
+                    digest_equal(&x->digest, &blob->digest))
+                        return x;
+        return NULL;
+}
+
+static void share_remove(struct share *x) {
+        struct share **link = &x->stager->shares;
+
+        while (*link && *link != x)
+                link = &(*link)->next;
+        if (*link)
+                *link = x->next;
+}
+
+void share_unref(struct share *x) {
+        if (!x || --x->refs > 0)
+                return;
+        transfer_free(x->transfer);
+        oci_blob_free(x->source);
+        cache_staging_abort(x->staging);
+        free(x);
+}
+
+void share_progress(const struct share *x, struct transfer_progress *ret) {
+        if (x->done || !x->transfer)
+                *ret = x->last;
+        else
+                transfer_progress(x->transfer, ret);
+}
+
+static int share_grow(void *userdata, uint64_t bytes, struct error *e) {
+        struct share *x = userdata;
+
+        return cache_reservation_grow(x->reservation, bytes, e);
+}
+
+static void share_wrote(void *userdata, uint64_t bytes) {
+        struct share *x = userdata;
+
+        cache_reservation_consume(x->reservation, bytes);
+}
+
+/* Marks the end of a share that never became a transfer, or whose transfer is over. Lock held. */
+static void share_finish(struct share *x, int result, const struct error *e) {
+        x->result = result;
+        if (result < 0)
+                error_copy(&x->error, e);
+        x->done = true;
+        share_remove(x);
+        share_unref(x);
+        pthread_cond_broadcast(&x->stager->changed);
+}
+
+/* On a blob thread. Sealing comes first: a job that sees `done` finds the layer in the cache. */
+static void share_done(void *userdata, int result, const struct transfer_result *placed,
+                       const struct error *e) {
+        struct share *x = userdata;
+        struct stager *s = x->stager;
+        struct error error = { 0 };
+
+        if (result < 0)
+                error_copy(&error, e);
+        else {
+                struct cache_layer layer = { .digest = x->digest,
+                                             .packing = x->packing,
+                                             .size = x->size,
+                                             .bytes = placed->bytes,
+                                             .files = placed->files };
+                result = cache_staging_seal(take_ptr(x->staging), &layer, &error);
+        }
+        cache_staging_abort(take_ptr(x->staging));
+
+        LOCK_SCOPE(&s->lock);
+        transfer_progress(x->transfer, &x->last);
+        share_finish(x, result, &error);
+}
+
+static int share_start(struct share *x, struct job *j, const struct plan_blob *blob, struct error *e) {
+        struct stager *s = j->stager;
+        int r = oci_blob_new(&x->source, s->client, j->plan->sources[blob->source], j->keyring, &blob->digest,
+                             blob->size, e);
+        if (r < 0)
+                return r;
+        r = cache_staging_begin(&x->staging, s->cache, &blob->digest, blob->packing, e);
+        if (r < 0)
+                return r;
+
+        struct transfer_order order = {
+                .source = x->source,
+                .digest = blob->digest,
+                .size = blob->size,
+                .packing = blob->packing,
+                .codec = blob->codec,
+                .dir_fd = cache_staging_dir(x->staging),
+                .mode = blob->mode,
+                .mtime = blob->mtime,
+                .grow = share_grow,
+                .wrote = share_wrote,
+                .userdata = x,
+        };
+        /* engine_start() only queues. Under the lock, so that share_done(), which comes from a blob thread,
+         * finds x->transfer. */
+        LOCK_SCOPE(&s->lock);
+        return engine_start(&x->transfer, s->engine, &order, share_done, e);
+}
+
+int share_get(struct share **ret, bool *ret_started, struct job *j, const struct plan_blob *blob,
+              struct error *e) {
+        struct stager *s = j->stager;
+        struct share *x;
+
+        {
+                LOCK_SCOPE(&s->lock);
+                x = share_find(s, blob);
+                *ret_started = !x;
+                if (x) {
+                        x->refs++;
+                        *ret = x;
+                        return 0;
+                }
+                x = calloc(1, sizeof *x);
+                if (!x)
+                        return error_errno(e, ENOMEM, "cannot fetch a blob");
+                *x = (struct share){ .next = s->shares,
+                                     .refs = 2 /* the job's, the transfer's */,
+                                     .stager = s,
+                                     .digest = blob->digest,
+                                     .packing = blob->packing,
+                                     .codec = blob->codec,
+                                     .size = blob->size,
+                                     .reservation = j->reservation,
+                                     .starter = j };
+                s->shares = x;
+        }
+
+        struct error error = { 0 };
+        int r = share_start(x, j, blob, &error);
+        if (r < 0) {
+                LOCK_SCOPE(&s->lock);
+                share_finish(x, r, &error);
+                share_unref(x);
+                return error_copy(e, &error);
+        }
+        *ret = x;
+        return 0;
+}
+
+void share_cancel_lonely(struct job *j) {
+        for (struct share *x = j->stager->shares; x; x = x->next)
+                if (x->starter == j && x->refs <= 2 && x->transfer) /* the transfer and the starter */
+                        transfer_cancel(x->transfer);
+}

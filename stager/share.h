@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * share: one blob on its way into the cache, for every job that wants it. Internal to stager/.
+ *
+ * The first job that wants a blob starts the transfer with its own source and credentials and promises the
+ * disk space; later ones join and only wait. When a transfer fails, its starter fails with the error and
+ * those who joined try for themselves, because their source or credentials may be better. A share leaves the
+ * table when its transfer is done.
+ */
+#pragma once
+
+#include "cache/cache.h"
+#include "oci/blob.h"
+#include "stager/engine.h"
+
+struct stager;
+struct job;
+
+struct share {
+        struct share *next;
+        unsigned refs; /* jobs, and the transfer while it runs; guarded by stager.lock */
+        struct stager *stager;
+
+        struct digest digest;
+        enum plan_packing packing;
+        enum plan_codec codec;
+        uint64_t size;
+        struct transfer *transfer;
+        struct oci_blob *source;
+        struct cache_staging *staging;
+        struct cache_reservation *reservation; /* the starter's; outlives the transfer */
+
+        bool done; /* then the rest is final */
+        int result;
+        struct error error;
+        struct transfer_result placed;
+        struct transfer_progress last; /* of the transfer, when it was done */
+        struct job *starter;           /* compared, never followed */
+};
+
+/* Joins the transfer of @blob, or starts it for @j. *ret_started says which. Lock not held. */
+int share_get(struct share **ret, bool *ret_started, struct job *j, const struct plan_blob *blob,
+              struct error *e);
+void share_progress(const struct share *s, struct transfer_progress *ret); /* lock held */
+void share_unref(struct share *s);                                         /* lock held */
+/* Ends the transfers that @j started and nobody else wants. Lock held. */
+void share_cancel_lonely(struct job *j);

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of jobs and the handles on them. A request becomes a job, joins one that was asked for in the
+ * same way by the same credentials, or, when the model is here and everybody may have it, a job that is ready
+ * from the start and never gets a thread. Job threads are detached; stager_free() waits until the last one
+ * has gone.
+ */
+#include "stager/stager.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/metrics.h"
+#include "base/text.h"
+#include "stager/engine.h"
+#include "stager/job.h"
+
+#define JOB_STACK (1024 * 1024)
+
+const char *stage_result_name(enum stage_result r) {
+        static const char *const names[] = {
+                [STAGE_HIT] = "hit", [STAGE_MISS] = "miss", [STAGE_JOINED] = "joined"
+        };
+
+        return names[r];
+}
+
+int stager_new(struct stager **ret, const struct settings *settings, struct cache *c,
+               struct oci_client *client, struct error *e) {
+        struct stager *s = calloc(1, sizeof *s);
+        pthread_condattr_t monotonic;
+
+        if (!s)
+                return error_errno(e, ENOMEM, "cannot start the stager");
+        s->settings = settings;
+        s->cache = c;
+        s->client = client;
+        int r = engine_new(&s->engine, settings, e);
+        if (r < 0) {
+                free(s);
+                return r;
+        }
+        pthread_mutex_init(&s->lock, NULL);
+        pthread_condattr_init(&monotonic);
+        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        pthread_cond_init(&s->changed, &monotonic);
+        pthread_condattr_destroy(&monotonic);
+        *ret = s;
+        return 0;
+}
+
+static void table_remove(struct stager *s, struct job *j) {
+        struct job **link = &s->jobs;
+
+        while (*link != j)
+                link = &(*link)->next;
+        *link = j->next;
+        s->n_jobs--;
+        job_unref(j);
+}
+
+/* Forgets jobs that ended: those that are ready at once, failures after a while, so that `ls` can tell of
+ * them. */
+static void table_prune(struct stager *s) {
+        int64_t now = time_monotonic_ms();
+        struct job *next;
+
+        for (struct job *j = s->jobs; j; j = next) {
+                next = j->next;
+                bool old =
+                    j->ended_ms + STAGER_KEEP_FAILED_MS < now || s->n_jobs >= STAGER_MAX_JOBS || s->stopping;
+                if (j->state == JOB_READY || (j->state == JOB_FAILED && old))
+                        table_remove(s, j);
+        }
+}
+
+void stager_free(struct stager *s) {
+        if (!s)
+                return;
+        {
+                LOCK_SCOPE(&s->lock);
+                s->stopping = true;
+                pthread_cond_broadcast(&s->changed);
+        }
+        engine_free(s->engine); /* ends the transfers that jobs wait for */
+        {
+                LOCK_SCOPE(&s->lock);
+                while (s->n_threads > 0)
+                        pthread_cond_wait(&s->changed, &s->lock);
+                table_prune(s);
+                assert(!s->jobs && !s->shares);
+        }
+        pthread_cond_destroy(&s->changed);
+        pthread_mutex_destroy(&s->lock);
+        free(s);
+}
+
+const char *stager_io(const struct stager *s) {
+        return engine_io(s->engine);
+}
+
+/* ---- requests become jobs ---- */
+
+static enum stage_policy effective_policy(const struct stage_request *r) {
+        if (r->policy != STAGE_DEFAULT)
+                return r->policy;
+        return oci_reference_wants_always(r->reference) ? STAGE_ALWAYS : STAGE_IF_NOT_PRESENT;
+}
+
+/* Requests with equal keys ask for the same thing in the same way with the same credentials. */
+static int request_key(struct digest *ret, const struct stage_request *r) {
+        struct digest whom, what;
+        char whom_hex[DIGEST_HEX_SIZE], what_hex[DIGEST_HEX_SIZE];
+        _cleanup_free_ char *text = NULL;
+        static const struct digest no_manifest;
+
+        oci_keyring_fingerprint(&whom, r->keyring);
+        int k = oci_selection_key(&what, r->selection, &no_manifest);
+        if (k < 0)
+                return k;
+        const char *platform = r->selection && r->selection->platform ? r->selection->platform : "";
+        int n = asprintf(&text, "%s\n%s\n%s\n%s\n%d", r->reference->text, platform,
+                         digest_hex(&what, what_hex), digest_hex(&whom, whom_hex), effective_policy(r));
+        return n < 0 ? -ENOMEM : digest_of(ret, text, (size_t)n);
+}
+
+static struct job *job_new(struct stager *s, const struct stage_request *r, const struct digest *key) {
+        struct job *j = calloc(1, sizeof *j);
+
+        if (!j)
+                return NULL;
+        j->stager = s;
+        j->refs = 1; /* the table's */
+        j->request_key = *key;
+        j->policy = effective_policy(r);
+        j->warming = r->warming;
+        j->keyring = oci_keyring_ref(r->keyring);
+        j->started_ms = time_monotonic_ms();
+        if (oci_reference_copy(&j->reference, r->reference) < 0 ||
+            oci_selection_copy(&j->selection, r->selection) < 0) {
+                job_unref(j);
+                return NULL;
+        }
+        return j;
+}
+
+static int job_start(struct job *j, struct error *e) {
+        struct stager *s = j->stager;
+        pthread_attr_t attr;
+        pthread_t thread;
+
+        pthread_attr_init(&attr);
+        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+        pthread_attr_setstacksize(&attr, JOB_STACK);
+        s->n_threads++;
+        s->n_waiting++;
+        job_ref(j); /* the thread's */
+        int r = pthread_create(&thread, &attr, job_main, j);
+        pthread_attr_destroy(&attr);
+        if (r == 0)
+                return 0;
+        s->n_threads--;
+        s->n_waiting--;
+        j->refs--;
+        return error_errno(e, r, "cannot start a job for %s", j->reference->text);
+}
+
+/* The model is here, everybody may have it and nothing has to be asked: no thread. */
+static bool job_is_hit_at_once(struct job *j) {
+        _cleanup_(cache_model_freep) struct cache_model *m = NULL;
+
+        if (j->policy == STAGE_ALWAYS ||
+            job_find_cached(j->stager, j->reference->text, j->selection, &m) < 0 || m->is_private)
+                return false;
+        j->has_key = true;
+        j->key = m->key;
+        j->manifest = m->manifest;
+        j->bytes = m->size;
+        j->format = m->format;
+        j->result = STAGE_HIT;
+        j->state = JOB_READY;
+        j->ended_ms = time_monotonic_ms();
+        return true;
+}
+
+static struct job *find_alike(const struct stager *s, const struct digest *key) {
+        for (struct job *j = s->jobs; j; j = j->next)
+                if (j->state != JOB_READY && j->state != JOB_FAILED && digest_equal(&j->request_key, key))
+                        return j;
+        return NULL;
+}
+
+/* Takes @fresh over, or frees it when a job that is alike runs already. */
+static int table_add(struct stager *s, struct job *fresh, struct stage_job *handle, struct error *e) {
+        struct job *j = find_alike(s, &fresh->request_key);
+
+        table_prune(s);
+        if (s->stopping || (!j && s->n_jobs >= STAGER_MAX_JOBS)) {
+                job_unref(fresh);
+                return error_set(e, ERROR_UNAVAILABLE,
+                                 s->stopping ? "the daemon is stopping" : "too many models are being staged");
+        }
+        if (j)
+                job_unref(fresh);
+        else {
+                int r = fresh->state == JOB_READY ? 0 : job_start(fresh, e);
+                if (r < 0) {
+                        job_unref(fresh);
+                        return r;
+                }
+                j = fresh;
+                j->next = s->jobs;
+                s->jobs = j;
+                s->n_jobs++;
+                handle->starter = true;
+        }
+        handle->job = job_ref(j);
+        j->handles++;
+        return 0;
+}
+
+int stager_stage(struct stage_job **ret, struct stager *s, const struct stage_request *request,
+                 struct error *e) {
+        _cleanup_free_ struct stage_job *handle = calloc(1, sizeof *handle);
+        struct digest key;
+
+        if (!handle || request_key(&key, request) < 0)
+                return error_errno(e, ENOMEM, "cannot stage %s", request->reference->text);
+        handle->since_ms = time_monotonic_ms();
+        struct job *fresh = job_new(s, request, &key);
+        if (!fresh)
+                return error_errno(e, ENOMEM, "cannot stage %s", request->reference->text);
+        (void)job_is_hit_at_once(fresh);
+
+        LOCK_SCOPE(&s->lock);
+        int r = table_add(s, fresh, handle, e);
+        if (r < 0)
+                return r;
+        *ret = take_ptr(handle);
+        return 0;
+}
+
+void stage_job_leave(struct stage_job *h) {
+        if (!h)
+                return;
+        struct stager *s = h->job->stager;
+        {
+                LOCK_SCOPE(&s->lock);
+                h->job->handles--;
+                job_unref(h->job);
+        }
+        free(h);
+}
+
+/* ---- waiting ---- */
+
+/* A request is counted once, when it has its model: the one that caused the work as a miss (job_count(), even
+ * if it has left by then), those that came while it was going on as joined, the rest as hits. */
+static enum stage_result outcome_result(struct stage_job *h) {
+        struct job *j = h->job;
+        enum stage_result r = j->result;
+
+        if (r == STAGE_MISS && h->starter)
+                return r;
+        if (r == STAGE_MISS)
+                r = STAGE_JOINED;
+        if (!h->counted) {
+                double seconds = (double)(time_monotonic_ms() - h->since_ms) / 1000;
+
+                h->counted = true;
+                metric_add(CACHE_REQUESTS, 1, stage_result_name(r));
+                metric_add(SAVED_BYTES, (double)j->bytes, "model");
+                metric_observe(STAGE_SECONDS, seconds, stage_result_name(r), plan_format_name(j->format));
+        }
+        return r;
+}
+
+static bool timed_wait(struct stager *s, int64_t until_ms) {
+        struct timespec t = { .tv_sec = until_ms / 1000, .tv_nsec = (until_ms % 1000) * 1000000 };
+
+        return pthread_cond_timedwait(&s->changed, &s->lock, &t) == 0;
+}
+
+int stage_job_wait(struct stage_job *h, int64_t timeout_ms, struct stage_outcome *ret, struct error *e) {
+        struct job *j = h->job;
+        struct stager *s = j->stager;
+        int64_t until_ms = timeout_ms < 0 ? INT64_MAX : time_monotonic_ms() + timeout_ms;
+
+        LOCK_SCOPE(&s->lock);
+        while (j->state != JOB_READY && j->state != JOB_FAILED && !h->interrupted) {
+                if (until_ms == INT64_MAX)
+                        pthread_cond_wait(&s->changed, &s->lock);
+                else if (!timed_wait(s, until_ms))
+                        break;
+        }
+        if (j->state == JOB_FAILED)
+                return error_copy(e, &j->error);
+        if (j->state != JOB_READY) {
+                char text[256];
+                job_describe(j, text, sizeof text);
+                return error_set(e, ERROR_IN_PROGRESS,
+                                 "%s is still being staged: %s; it goes on in the background",
+                                 j->reference->text, text);
+        }
+        *ret = (struct stage_outcome){ .result = outcome_result(h),
+                                       .key = j->key,
+                                       .manifest = j->manifest,
+                                       .bytes = j->bytes,
+                                       .fetched = h->starter ? j->fetched : 0,
+                                       .elapsed_ms = time_monotonic_ms() - h->since_ms };
+        return 0;
+}
+
+void stage_job_interrupt(struct stage_job *h) {
+        struct stager *s = h->job->stager;
+
+        LOCK_SCOPE(&s->lock);
+        h->interrupted = true;
+        pthread_cond_broadcast(&s->changed);
+}
+
+int stage_job_progress(struct stage_job *h, struct stage_progress *ret) {
+        LOCK_SCOPE(&h->job->stager->lock);
+        return job_snapshot(h->job, ret);
+}
+
+int stager_list(struct stager *s, struct stage_progress **ret, size_t *ret_n) {
+        LOCK_SCOPE(&s->lock);
+        table_prune(s);
+        struct stage_progress *list = calloc(s->n_jobs ? s->n_jobs : 1, sizeof *list);
+        size_t n = 0;
+
+        if (!list)
+                return -ENOMEM;
+        for (struct job *j = s->jobs; j; j = j->next) {
+                int r = job_snapshot(j, &list[n]);
+                if (r < 0) {
+                        stager_list_free(list, n);
+                        return r;
+                }
+                n++;
+        }
+        *ret = list;
+        *ret_n = n;
+        return 0;
+}
+
+void stager_list_free(struct stage_progress *list, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                stage_progress_clear(&list[i]);
+        free(list);
+}
