@@ -28,6 +28,8 @@ bool text_glob(const char *pattern, const char *path);
 bool text_starts_with(const char *s, const char *prefix);
 bool text_ends_with(const char *s, const char *suffix);
 bool text_is_utf8(const char *s, size_t len);
+/* Bytes of the well-formed UTF-8 character at @s, of which @len are there; 0: there is none. NUL is one. */
+size_t text_utf8_size(const char *s, size_t len);
 
 /* Splits at @separator, trims spaces, drops empty parts; a NULL-ended list, to be freed with text_list_free(). */
 char **text_split(const char *s, char separator);
