@@ -4,7 +4,8 @@
  *
  * Rooms below csi/ and tools/ return errors instead of logging them; what they do log is a decision that
  * nobody is told about otherwise (a fallback, a retry), and debug topics. One write(2) a line. Lines with
- * the same place in the source are limited to LOG_BURST in LOG_INTERVAL_S; what was dropped is counted.
+ * the same place in the source are limited to 20 in 10 seconds; what was dropped is counted. Debug lines are
+ * chosen by topic and not limited.
  * Callable from every thread.
  */
 #pragma once
@@ -35,11 +36,12 @@ struct log_site {       /* one a call site; rate limit state, guarded inside log
         unsigned count, dropped;
 };
 
-/* @topics: comma separated, "all" or NULL. Returns -EINVAL for a topic that does not exist. */
+/* @topics: comma separated, "all" or NULL (none; at LOG_LEVEL_DEBUG all of them). Returns -EINVAL for a topic that does not exist. */
 int log_setup(enum log_level level, enum log_format format, const char *topics);
 int log_level_parse(const char *text);  /* enum log_level or -EINVAL */
 
-/* Turns @secret into "[redacted]" wherever it appears in a line from now on; at most 64 are remembered. */
+/* Turns @secret into "[redacted]" wherever it appears in a line from now on. The latest 64 are remembered;
+ * what is shorter than 4 characters is not a secret. */
 void log_redact(const char *secret);
 
 extern unsigned log_enabled_topics;     /* bit set; read by the macro below */
