@@ -2,7 +2,8 @@
 /*
  * attributes: what a volume asks for, from volumeAttributes, StorageClass parameters or a PV's volume context
  * (docs/volumes.md). Keys: model, pullPolicy, root, include, exclude, platform; keys with a reserved prefix
- * (csi.storage.k8s.io/, storage.kubernetes.io/, modelstage.io/) are not ours to judge; any other is ERROR_INVALID by name.
+ * (csi.storage.k8s.io/, storage.kubernetes.io/, modelstage.io/) are not ours to judge; any other is
+ * ERROR_INVALID by name.
  */
 #pragma once
 
@@ -11,7 +12,7 @@
 #include "oci/selection.h"
 #include "stager/stager.h"
 
-struct csi_pair {       /* of a proto3 map */
+struct csi_pair { /* of a proto3 map */
         const char *key, *value;
 };
 struct csi_attributes {
@@ -19,9 +20,11 @@ struct csi_attributes {
         struct oci_selection *selection;
         enum stage_policy policy;
 };
-int csi_attributes_parse(struct csi_attributes **ret, const struct csi_pair *pairs, size_t n, struct error *e);
+int csi_attributes_parse(struct csi_attributes **ret, const struct csi_pair *pairs, size_t n,
+                         struct error *e);
 void csi_attributes_free(struct csi_attributes *a);
 DEFINE_CLEANUP(struct csi_attributes *, csi_attributes_free);
 
-/* The volume's secrets: .dockerconfigjson, .dockercfg, or username and password. None: *ret is NULL. Never quotes a value. */
+/* The volume's secrets: .dockerconfigjson, .dockercfg, or username and password. None: *ret is NULL. Never
+ * quotes a value. */
 int csi_secrets_parse(struct oci_keyring **ret, const struct csi_pair *pairs, size_t n, struct error *e);

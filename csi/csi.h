@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * csi: Container Storage Interface 1.12, Identity, Node (publish only) and a thin Controller, and the registration
- * with kubelet (proto/csi.proto, proto/registration.proto).
+ * csi: Container Storage Interface 1.12, Identity, Node (publish only) and a thin Controller, and the
+ * registration with kubelet (proto/csi.proto, proto/registration.proto).
  */
 #pragma once
 
@@ -10,26 +10,26 @@
 
 #define CSI_DRIVER_NAME "csi.modelstage.io"
 
-struct csi {            /* the methods' userdata; all kept by reference */
+struct csi { /* the methods' userdata; all kept by reference */
         const struct settings *settings;
-        struct cache *cache;            /* NULL in --role controller */
-        struct stager *stager;          /* NULL in --role controller */
-        struct csi_controller *controller;      /* NULL: no Controller service */
+        struct cache *cache;               /* NULL in --role controller */
+        struct stager *stager;             /* NULL in --role controller */
+        struct csi_controller *controller; /* NULL: no Controller service */
 };
 extern const struct rpc_method csi_identity_methods[];
 extern const struct rpc_method csi_node_methods[];
 extern const struct rpc_method csi_controller_methods[];
 
-/* What was created, so that the same name with other parameters is AlreadyExists. In memory: after a restart the caller's own
- * record (the PersistentVolume) is what prevents it. */
+/* What was created, so that the same name with other parameters is AlreadyExists. In memory: after a restart
+ * the caller's own record (the PersistentVolume) is what prevents it. */
 int csi_controller_new(struct csi_controller **ret, struct error *e);
 void csi_controller_free(struct csi_controller *c);
 DEFINE_CLEANUP(struct csi_controller *, csi_controller_free);
 
-/* Serves pluginregistration.Registration on <csi.kubeletRegistration>/csi.modelstage.io-reg.sock, so that kubelet finds us
- * without a registrar sidecar. The socket appears last, when everything else answers. */
+/* Serves pluginregistration.Registration on <csi.kubeletRegistration>/csi.modelstage.io-reg.sock, so that
+ * kubelet finds us without a registrar sidecar. The socket appears last, when everything else answers. */
 struct csi_registration;
 int csi_registration_start(struct csi_registration **ret, const struct settings *s, struct error *e);
-bool csi_registration_done(const struct csi_registration *r);   /* kubelet said that it has registered us */
+bool csi_registration_done(const struct csi_registration *r); /* kubelet said that it has registered us */
 void csi_registration_stop(struct csi_registration *r);
 DEFINE_CLEANUP(struct csi_registration *, csi_registration_stop);

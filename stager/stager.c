@@ -242,6 +242,13 @@ int stager_stage(struct stage_job **ret, struct stager *s, const struct stage_re
         return 0;
 }
 
+bool stager_is_cached_as(struct stager *s, const struct oci_reference *reference,
+                         const struct oci_selection *selection, const struct digest *key) {
+        _cleanup_(cache_model_freep) struct cache_model *m = NULL;
+
+        return job_find_cached(s, reference->text, selection, &m) >= 0 && digest_equal(&m->key, key);
+}
+
 void stage_job_leave(struct stage_job *h) {
         if (!h)
                 return;

@@ -83,6 +83,10 @@ int stage_job_wait(struct stage_job *j, int64_t timeout_ms, struct stage_outcome
 void stage_job_interrupt(struct stage_job *j); /* from any thread */
 int stage_job_progress(struct stage_job *j, struct stage_progress *ret);
 
+/* True if @reference, as it was last resolved, is the model with @key, which is here. Asks nobody. */
+bool stager_is_cached_as(struct stager *s, const struct oci_reference *reference,
+                         const struct oci_selection *selection, const struct digest *key);
+
 /* Jobs that run or ended in the last minutes with a failure; to be freed with stager_list_free(). */
 int stager_list(struct stager *s, struct stage_progress **ret, size_t *ret_n);
 void stager_list_free(struct stage_progress *list, size_t n);

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "csi/capability.h"
+
+#include <string.h>
+
+/* Always set by us, or without meaning for files that nobody writes. */
+static bool is_harmless(const char *flag) {
+        static const char *const known[] = { "ro", "nosuid", "nodev", "noatime", "nodiratime", "relatime" };
+
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+                if (strcmp(known[i], flag) == 0)
+                        return true;
+        return false;
+}
+
+static int check_mode(const Csi__V1__VolumeCapability *c, struct error *e) {
+        if (!c->access_mode)
+                return error_set(e, ERROR_INVALID, "volume_capability.access_mode is missing");
+        switch (c->access_mode->mode) {
+        case CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_WRITER: /* what kubelet sends for
+                                                                                   inline volumes */
+        case CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_READER_ONLY:
+        case CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__MULTI_NODE_READER_ONLY:
+                return 0;
+        default:
+                return error_set(e, ERROR_INVALID,
+                                 "access mode %d is not supported: models are read-only, use ReadOnlyMany",
+                                 (int)c->access_mode->mode);
+        }
+}
+
+int csi_capability_check(const Csi__V1__VolumeCapability *c, struct error *e) {
+        if (!c)
+                return error_set(e, ERROR_INVALID, "volume_capability is missing");
+        if (c->access_type_case == CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_BLOCK)
+                return error_set(e, ERROR_INVALID,
+                                 "a model is a directory of files: use volumeMode: Filesystem");
+        if (c->access_type_case != CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_MOUNT || !c->mount)
+                return error_set(e, ERROR_INVALID, "volume_capability.access_type is missing");
+        for (size_t i = 0; i < c->mount->n_mount_flags; i++)
+                if (!is_harmless(c->mount->mount_flags[i])) /* may be sensitive: not quoted */
+                        return error_set(
+                            e, ERROR_INVALID,
+                            "mount option number %zu is not supported: remove it from mountOptions", i + 1);
+        return check_mode(c, e);
+}

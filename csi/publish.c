@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * NodePublishVolume: check the arguments, stage the model, wait, mount.
+ *
+ * The job belongs to the node: this call waits until it is ready or until shortly before the deadline that
+ * kubelet gave, then answers Aborted with the progress in its text (kubelet shows it in `kubectl describe
+ * pod`) and the job goes on. Kubelet asks again and finds it further, or done. Blocking until then is better
+ * than answering at once: kubelet's back-off doubles with each failure up to two minutes, so early failures
+ * make a finished model go unnoticed for long.
+ */
+#include "csi/publish.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/mount.h"
+#include "base/text.h"
+#include "csi/attributes.h"
+#include "csi/capability.h"
+
+#define VOLUME_ID_MAX 1024 /* the spec says 128; kubelet's own are 68 */
+#define MARGIN_MIN_MS 500  /* between our answer and the caller's deadline */
+#define MARGIN_MAX_MS 8000
+
+int csi_check_volume_and_path(const char *volume_id, const char *field, const char *path, struct error *e) {
+        if (!volume_id || !*volume_id)
+                return error_set(e, ERROR_INVALID, "volume_id is missing");
+        if (strlen(volume_id) > VOLUME_ID_MAX)
+                return error_set(e, ERROR_INVALID, "volume_id is longer than %d bytes", VOLUME_ID_MAX);
+        if (!path || !*path)
+                return error_set(e, ERROR_INVALID, "%s is missing", field);
+        if (strlen(path) >= PATH_MAX)
+                return error_set(e, ERROR_INVALID, "%s is longer than %d bytes", field, PATH_MAX - 1);
+        return 0;
+}
+
+struct publish { /* one call */
+        const struct csi *csi;
+        struct rpc_call *call;
+        const Csi__V1__NodePublishVolumeRequest *req;
+        struct csi_attributes *attributes;
+        struct oci_keyring *keyring; /* from the volume's secret; NULL: none */
+        struct stage_outcome outcome;
+        bool mounted_before;
+};
+
+static void publish_clear(struct publish *p) {
+        csi_attributes_free(p->attributes);
+        oci_keyring_free(p->keyring);
+}
+
+static int read_request(struct publish *p, struct error *e) {
+        const Csi__V1__NodePublishVolumeRequest *req = p->req;
+        _cleanup_free_ struct csi_pair *context = NULL, *secrets = NULL;
+
+        int r = csi_check_volume_and_path(req->volume_id, "target_path", req->target_path, e);
+        if (r < 0)
+                return r;
+        r = csi_capability_check(req->volume_capability, e);
+        if (r < 0)
+                return r;
+        if (csi_pairs(&context, req->volume_context, req->n_volume_context) < 0 ||
+            csi_pairs(&secrets, req->secrets, req->n_secrets) < 0)
+                return error_errno(e, ENOMEM, "cannot read the request");
+        r = csi_attributes_parse(&p->attributes, context, req->n_volume_context, e);
+        if (r < 0)
+                return r;
+        return csi_secrets_parse(&p->keyring, secrets, req->n_secrets, e);
+}
+
+/* The administrator's list of what pods may ask for. Globs are matched against the canonical reference and
+ * without the scheme's shorthand, so registry.example.com/models and two stars is what one writes. */
+static int check_policy(const struct publish *p, struct error *e) {
+        char **allow = p->csi->settings->policy.allow;
+        const char *reference = p->attributes->reference->text;
+
+        if (!allow || !*allow)
+                return 0;
+        for (; *allow; allow++)
+                if (text_glob(*allow, reference))
+                        return 0;
+        return error_set(e, ERROR_DENIED,
+                         "%s is not allowed on this node: no pattern of policy.allow matches it", reference);
+}
+
+/* 1: the volume is at the target already. What the tag means may have changed since; a republish never
+ * replaces a mount, so only another repository at that target is a conflict. */
+static int find_mounted(const struct publish *p, struct error *e) {
+        _cleanup_(cache_lease_freep) struct cache_lease *lease = NULL;
+        _cleanup_(cache_model_freep) struct cache_model *model = NULL;
+        _cleanup_(oci_reference_freep) struct oci_reference *was = NULL;
+        const struct oci_reference *now = p->attributes->reference;
+        bool mounted = false;
+
+        if (cache_lease_find(p->csi->cache, p->req->volume_id, p->req->target_path, &lease) < 0)
+                return 0;
+        int r = mount_is_mounted(&mounted, p->req->target_path, e);
+        if (r < 0 || !mounted)
+                return r;
+        if (cache_model_find(p->csi->cache, &lease->key, &model) < 0 ||
+            oci_reference_parse(&was, model->reference, NULL) < 0)
+                return 1;
+        if (strcmp(was->repository, now->repository) == 0)
+                return 1;
+        return stager_is_cached_as(p->csi->stager, now, p->attributes->selection, &lease->key)
+                   ? 1
+                   : error_set(e, ERROR_EXISTS, "volume %s is already published at %s with %s",
+                               p->req->volume_id, p->req->target_path, was->text);
+}
+
+static void interrupt_job(void *job) {
+        stage_job_interrupt(job);
+}
+
+static int64_t patience_ms(const struct publish *p) {
+        int64_t left = rpc_call_ms_left(p->call), margin = left / 10;
+
+        if (left == INT64_MAX)
+                return -1;
+        if (margin < MARGIN_MIN_MS)
+                margin = MARGIN_MIN_MS;
+        if (margin > MARGIN_MAX_MS)
+                margin = MARGIN_MAX_MS;
+        return left > margin ? left - margin : 0;
+}
+
+static int stage(struct publish *p, struct error *e) {
+        struct stage_request request = { .reference = p->attributes->reference,
+                                         .selection = p->attributes->selection,
+                                         .keyring = p->keyring,
+                                         .policy = p->attributes->policy };
+        _cleanup_(stage_job_leavep) struct stage_job *job = NULL;
+
+        int r = stager_stage(&job, p->csi->stager, &request, e);
+        if (r < 0)
+                return r;
+        rpc_call_on_cancel(p->call, interrupt_job, job);
+        r = stage_job_wait(job, patience_ms(p), &p->outcome, e);
+        rpc_call_on_cancel(p->call, NULL, NULL);
+        if (r < 0)
+                return r;
+        if (rpc_call_cancelled(p->call)) /* nobody is there to own the mount */
+                return error_set(e, ERROR_CANCELLED, "the caller has gone; %s is ready",
+                                 p->attributes->reference->text);
+        return 0;
+}
+
+static int publish_volume(struct publish *p, struct error *e) {
+        int r = read_request(p, e);
+
+        if (r >= 0)
+                r = check_policy(p, e);
+        if (r < 0)
+                return r;
+        r = find_mounted(p, e);
+        if (r != 0) {
+                p->mounted_before = r == 1;
+                return r;
+        }
+        r = stage(p, e);
+        return r < 0
+                   ? r
+                   : cache_publish(p->csi->cache, p->req->volume_id, &p->outcome.key, p->req->target_path, e);
+}
+
+static void report(const struct publish *p, int r, const struct error *e, int64_t ms) {
+        const char *reference = p->attributes ? p->attributes->reference->text : "?";
+        char text[DIGEST_TEXT_SIZE], took[TEXT_SHORT];
+
+        if (r < 0 && e->kind == ERROR_IN_PROGRESS)
+                log_info("publish of volume %s: %s", p->req->volume_id, e->text);
+        else if (r < 0)
+                log_warning("publish of volume %s: %s", p->req->volume_id, e->text);
+        else if (!p->mounted_before)
+                log_info("volume %s is published at %s: %s, %s, %s, %s", p->req->volume_id,
+                         p->req->target_path, reference, digest_format(&p->outcome.manifest, text),
+                         stage_result_name(p->outcome.result), text_format_duration(ms, took));
+        const char *result = r < 0                                                 ? "error"
+                             : p->mounted_before || p->outcome.result == STAGE_HIT ? "hit"
+                                                                                   : "miss";
+        metric_observe(PUBLISH_SECONDS, (double)ms / 1000, result);
+}
+
+int csi_node_publish(struct rpc_call *call, const ProtobufCMessage *msg, void *userdata, struct error *e) {
+        _cleanup_(publish_clear) struct publish p = { .csi = userdata,
+                                                      .call = call,
+                                                      .req = (const Csi__V1__NodePublishVolumeRequest *)msg };
+        Csi__V1__NodePublishVolumeResponse resp = CSI__V1__NODE_PUBLISH_VOLUME_RESPONSE__INIT;
+        int64_t since = time_monotonic_ms();
+
+        int r = publish_volume(&p, e);
+        report(&p, r, e, time_monotonic_ms() - since);
+        return r < 0 ? r : rpc_call_reply(call, &resp.base, e);
+}
