@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * modelstaged: puts the rooms together and waits for a signal.
+ *
+ * Started from the bottom up (cache, registries, engine, sockets), so that a socket that answers can keep its
+ * promise; kubelet hears of us last. Stopped in the opposite order. Mounts are left alone: pods read plain
+ * files and do not need us.
+ */
+#include <curl/curl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/http.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/path.h"
+#include "base/text.h"
+#include "csi/csi.h"
+#include "stager/control.h"
+#include "tools/modelstaged/options.h"
+#include "tools/modelstaged/warmlist.h"
+
+#define GRACE_MS 5000
+
+struct daemon {
+        struct options options;
+        struct cache *cache;
+        struct oci_client *client;
+        struct stager *stager;
+        struct csi csi;
+        struct control control;
+        struct rpc_server *csi_server, *control_server;
+        struct http_endpoint *http;
+        struct csi_registration *registration;
+        struct warmlist *warmlist;
+        atomic_bool ready;
+};
+
+/* ---- HTTP ---- */
+
+static unsigned page_metrics(void *userdata, struct buf *body) {
+        (void)userdata;
+        return metrics_write(body) < 0 ? 500 : 200;
+}
+
+static unsigned page_health(void *userdata, struct buf *body) {
+        (void)userdata;
+        return buf_printf(body, "ok\n") < 0 ? 500 : 200;
+}
+
+/* With kubelet registration on: not before kubelet has registered us. */
+static unsigned page_ready(void *userdata, struct buf *body) {
+        const struct daemon *d = userdata;
+        const char *why = NULL;
+
+        if (!atomic_load(&d->ready))
+                why = "starting or stopping";
+        else if (d->registration && !csi_registration_done(d->registration))
+                why = "kubelet has not registered the driver yet";
+        (void)buf_printf(body, "%s\n", why ? why : "ok");
+        return why ? 503 : 200;
+}
+
+static const struct http_route routes[] = {
+        { "/metrics", "text/plain; version=0.0.4; charset=utf-8", page_metrics },
+        { "/healthz", "text/plain; charset=utf-8", page_health },
+        { "/readyz", "text/plain; charset=utf-8", page_ready },
+        { 0 },
+};
+
+/* ---- sockets ---- */
+
+static int make_parent(const char *path, struct error *e) {
+        _cleanup_free_ char *parent = strdup(path);
+        char *slash = parent ? strrchr(parent, '/') : NULL;
+
+        if (!parent)
+                return error_errno(e, ENOMEM, "cannot make the folder of %s", path);
+        if (!slash || slash == parent)
+                return 0;
+        *slash = 0;
+        return path_make_dirs_absolute(parent, 0755, e);
+}
+
+static int serve(struct rpc_server **ret, const char *path, const struct rpc_service *services, size_t n,
+                 struct error *e) {
+        struct rpc_server_options options = {
+                .socket_path = path, .services = services, .n_services = n, .grace_ms = GRACE_MS
+        };
+
+        int r = make_parent(path, e);
+        if (r >= 0)
+                r = rpc_server_new(ret, &options, e);
+        return r < 0 ? r : rpc_server_start(*ret, e);
+}
+
+static int serve_csi(struct daemon *d, struct error *e) {
+        const char *endpoint = d->options.settings->csi.endpoint;
+        const char *path = text_starts_with(endpoint, "unix://") ? endpoint + strlen("unix://") : endpoint;
+        struct rpc_service services[] = { { csi_identity_methods, &d->csi },
+                                          { csi_controller_methods, &d->csi },
+                                          { csi_node_methods, &d->csi } };
+
+        int r = csi_controller_new(&d->csi.controller, e);
+        return r < 0 ? r : serve(&d->csi_server, path, services, d->options.controller ? 2 : 3, e);
+}
+
+static int serve_control(struct daemon *d, struct error *e) {
+        struct rpc_service service = { control_methods, &d->control };
+
+        d->control = (struct control){
+                .settings = d->options.settings, .cache = d->cache, .stager = d->stager, .client = d->client
+        };
+        return serve(&d->control_server, d->options.settings->control.socket, &service, 1, e);
+}
+
+/* ---- life ---- */
+
+static int start_node(struct daemon *d, struct error *e) {
+        const struct settings *s = d->options.settings;
+
+        int r = cache_open(&d->cache, s, e);
+        if (r >= 0)
+                r = oci_client_new(&d->client, s, e);
+        if (r >= 0)
+                r = stager_new(&d->stager, s, d->cache, d->client, e);
+        if (r < 0)
+                return r;
+        metric_set(BUILD_INFO, 1, MODELSTAGE_VERSION, stager_io(d->stager));
+        d->csi = (struct csi){ .settings = s, .cache = d->cache, .stager = d->stager };
+        r = serve_control(d, e);
+        if (r >= 0)
+                r = warmlist_start(&d->warmlist, s, d->options.config, d->cache, d->stager, e);
+        return r;
+}
+
+static int start(struct daemon *d, struct error *e) {
+        const struct settings *s = d->options.settings;
+        int r = 0;
+
+        if (d->options.controller)
+                d->csi = (struct csi){ .settings = s };
+        else
+                r = start_node(d, e);
+        if (r >= 0)
+                r = serve_csi(d, e);
+        if (r >= 0)
+                r = http_endpoint_new(&d->http, s->http.address, routes, d, e);
+        if (r >= 0 && !d->options.controller && *s->csi.kubelet_registration)
+                r = csi_registration_start(&d->registration, s, e);
+        if (r >= 0)
+                atomic_store(&d->ready, true);
+        return r;
+}
+
+static void stop(struct daemon *d) {
+        atomic_store(&d->ready, false);
+        http_endpoint_free(take_ptr(d->http)); /* its pages look at the others */
+        csi_registration_stop(take_ptr(d->registration));
+        warmlist_stop(take_ptr(d->warmlist));
+        rpc_server_free(take_ptr(d->csi_server));
+        rpc_server_free(take_ptr(d->control_server));
+        csi_controller_free(take_ptr(d->csi.controller));
+        stager_free(take_ptr(d->stager));
+        oci_client_free(take_ptr(d->client));
+        cache_close(take_ptr(d->cache));
+        options_clear(&d->options);
+}
+
+static void setup_log(const struct settings *s) {
+        static const char *const formats[] = {
+                [LOG_FORMAT_AUTO] = "auto", [LOG_FORMAT_TEXT] = "text", [LOG_FORMAT_JSON] = "json"
+        };
+        enum log_format format = LOG_FORMAT_AUTO;
+
+        for (unsigned i = 0; i < sizeof formats / sizeof *formats; i++)
+                if (strcmp(formats[i], s->log.format) == 0)
+                        format = (enum log_format)i;
+        (void)log_setup((enum log_level)log_level_parse(s->log.level), format,
+                        s->log.debug); /* checked with the settings */
+}
+
+int main(int argc, char *argv[]) {
+        static struct daemon d;
+        struct error e = { 0 };
+        sigset_t signals;
+        int signal_number;
+
+        int r = options_read(&d.options, argc, argv);
+        if (r >= 0) {
+                options_clear(&d.options);
+                return r;
+        }
+        setup_log(d.options.settings);
+
+        /* Before the first thread, which inherits the mask: only sigwait() sees these. */
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGTERM);
+        sigaddset(&signals, SIGINT);
+        pthread_sigmask(SIG_BLOCK, &signals, NULL);
+        signal(SIGPIPE, SIG_IGN);
+        curl_global_init(CURL_GLOBAL_DEFAULT);
+
+        r = start(&d, &e);
+        if (r < 0)
+                log_error("cannot start: %s", e.text);
+        else {
+                log_info("modelstaged %s serves %s on %s", MODELSTAGE_VERSION, CSI_DRIVER_NAME,
+                         d.options.settings->csi.endpoint);
+                sigwait(&signals, &signal_number);
+                log_info("%s: stopping; mounts stay", strsignal(signal_number));
+        }
+        stop(&d);
+        curl_global_cleanup();
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
