@@ -10,16 +10,17 @@
 #include <sys/types.h>
 
 struct oci_file_metadata {
-        char *name;             /* NULL: not told */
-        mode_t mode;            /* permission bits; 0: not told */
-        int64_t mtime;          /* seconds since 1970; 0: not told */
+        char *name;    /* NULL: not told */
+        mode_t mode;   /* permission bits; 0: not told */
+        int64_t mtime; /* seconds since 1970; 0: not told */
         bool is_directory;
 };
 
 /* The annotations' filepath, also under its older name; NULL: none. */
 const char *oci_file_path(const json_t *annotations);
 
-/* No metadata at all is an empty result. ERROR_INVALID: malformed, or the entry is neither a file nor a directory. */
+/* No metadata at all is an empty result. ERROR_INVALID: malformed, or the entry is neither a file nor a
+ * directory. */
 int oci_file_metadata_read(struct oci_file_metadata *ret, const json_t *annotations, struct error *e);
 void oci_file_metadata_done(struct oci_file_metadata *m);
 #define _cleanup_metadata_ _cleanup_(oci_file_metadata_done)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * plan_builder: where formats put the blobs that they find, and where the rules hold that are the same for all of them:
- * clean paths, no two files in one place, no file where a directory has to be, bounded sizes, the selection.
+ * plan_builder: where formats put the blobs that they find, and where the rules hold that are the same for
+ * all of them: clean paths, no two files in one place, no file where a directory has to be, bounded sizes,
+ * the selection.
  *
  *   plan_builder_init -> one oci_format_*() that adds -> plan_builder_finish -> plan_builder_done
  */
@@ -11,16 +12,16 @@
 #include "oci/plan.h"
 #include "oci/selection.h"
 
-#define PLAN_BLOBS_MAX 8192     /* layers of an artifact and of those it is built on */
+#define PLAN_BLOBS_MAX 8192 /* layers of an artifact and of those it is built on */
 
 struct plan_builder {
         struct model_plan *plan;
-        size_t n_allocated;     /* places in plan->blobs */
-        unsigned source;        /* of the blobs that are added from now on */
+        size_t n_allocated; /* places in plan->blobs */
+        unsigned source;    /* of the blobs that are added from now on */
 };
 
-int plan_builder_init(struct plan_builder *b, const struct oci_reference *reference, const struct digest *manifest,
-                      enum plan_format format, struct error *e);
+int plan_builder_init(struct plan_builder *b, const struct oci_reference *reference,
+                      const struct digest *manifest, enum plan_format format, struct error *e);
 void plan_builder_done(struct plan_builder *b);
 #define _cleanup_builder_ _cleanup_(plan_builder_done)
 
@@ -38,5 +39,5 @@ int plan_builder_add_tar(struct plan_builder *b, const struct oci_descriptor *la
                          const char *directory, bool whiteouts, struct error *e);
 
 /* Checks the whole, leaves out what the selection does not want, sums up. */
-int plan_builder_finish(struct model_plan **ret, struct plan_builder *b, const struct oci_selection *selection,
-                        struct error *e);
+int plan_builder_finish(struct model_plan **ret, struct plan_builder *b,
+                        const struct oci_selection *selection, struct error *e);

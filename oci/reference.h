@@ -16,14 +16,14 @@
 
 struct oci_reference {
         bool is_layout;
-        char *host;             /* "docker.io", "127.0.0.1:5000"; NULL for a layout */
-        char *repository;       /* "library/busybox"; for a layout the directory, absolute and clean */
-        char *tag;              /* NULL if none was given and there is a digest; "latest" if there was neither
-                                 * (registry); a layout without either has NULL: its only manifest */
-        bool tag_given;         /* false: "latest" is ours */
+        char *host;       /* "docker.io", "127.0.0.1:5000"; NULL for a layout */
+        char *repository; /* "library/busybox"; for a layout the directory, absolute and clean */
+        char *tag;        /* NULL if none was given and there is a digest; "latest" if there was neither
+                           * (registry); a layout without either has NULL: its only manifest */
+        bool tag_given;   /* false: "latest" is ours */
         bool has_digest;
         struct digest digest;
-        char *text;             /* canonical, for people and as a key */
+        char *text; /* canonical, for people and as a key */
 };
 
 /* ERROR_INVALID says what is wrong and where. */

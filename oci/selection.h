@@ -8,16 +8,17 @@
 #include <stdbool.h>
 
 struct oci_selection {
-        char *root;             /* clean relative path; NULL: the format's default; "" the whole artifact */
-        char **include;         /* globs over paths below the root; NULL or NULL-ended; empty: everything */
-        char **exclude;         /* wins over include */
-        char *platform;         /* "os/arch[/variant]"; NULL: the node's */
+        char *root;     /* clean relative path; NULL: the format's default; "" the whole artifact */
+        char **include; /* globs over paths below the root; NULL or NULL-ended; empty: everything */
+        char **exclude; /* wins over include */
+        char *platform; /* "os/arch[/variant]"; NULL: the node's */
 };
 
-/* @include and @exclude: lists of globs, NULL-ended, copied; all may be NULL. ERROR_INVALID for a bad root or platform. */
+/* @include and @exclude: lists of globs, NULL-ended, copied; all may be NULL. ERROR_INVALID for a bad root or
+ * platform. */
 int oci_selection_new(struct oci_selection **ret, const char *root, const char *const *include,
                       const char *const *exclude, const char *platform, struct error *e);
-int oci_selection_copy(struct oci_selection **ret, const struct oci_selection *s);     /* NULL in, NULL out */
+int oci_selection_copy(struct oci_selection **ret, const struct oci_selection *s); /* NULL in, NULL out */
 void oci_selection_free(struct oci_selection *s);
 DEFINE_CLEANUP(struct oci_selection *, oci_selection_free);
 
