@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * path_tree: removing and measuring trees of any depth, without recursion and with few descriptors.
+ *
+ * Removing flattens the tree. Of each directory below the top, files are removed and directories are renamed
+ * into the top, so that there are never more than two levels to look at:
+ *
+ *      top/a/b/c  ->  top/a, top/.0 (was b) holding c  ->  top/.0, top/.1 (was c)  ->  top
+ *
+ * Measuring keeps a list of the names that it has yet to look at. Both stay in one file system and refuse
+ * what another one is mounted on.
+ */
+#include "base/path.h"
+
+#include "base/cleanup.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct removal {
+        int top;
+        dev_t dev;
+        unsigned long long next_name; /* for what is renamed into the top; never goes back, so it must end */
+};
+
+static bool is_dots(const char *name) {
+        return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+/* Opens a directory that we are going to empty, and makes it ours if its mode is in the way. -1 and errno. */
+static int open_to_empty(int parent, const char *name, dev_t *ret_dev) {
+        _cleanup_close_ int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        struct stat st;
+
+        if (fd < 0 && errno == EACCES) {
+                _cleanup_close_ int path_fd =
+                    openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                char proc[64];
+
+                if (path_fd < 0)
+                        return -1;
+                snprintf(proc, sizeof proc, "/proc/self/fd/%d", path_fd); /* fchmod() refuses an O_PATH one */
+                if (chmod(proc, 0700) < 0)
+                        return -1;
+                fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        }
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return -1;
+        if ((st.st_mode & 0700) != 0700 && fchmod(fd, 0700) < 0)
+                return -1;
+        *ret_dev = st.st_dev;
+        return take_fd(fd);
+}
+
+static DIR *open_listing(int fd) {
+        int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *d = copy < 0 ? NULL : fdopendir(copy);
+
+        if (!d)
+                cleanup_close(&copy);
+        return d;
+}
+
+/* The next entry that is not "." or ".."; 1, 0 at the end, or a negative errno. */
+static int next_entry(DIR *d, const char **ret_name) {
+        struct dirent *entry;
+
+        do {
+                errno = 0;
+                entry = readdir(d);
+        } while (entry && is_dots(entry->d_name));
+        if (!entry)
+                return -errno;
+        *ret_name = entry->d_name;
+        return 1;
+}
+
+/* 0: removed; 1: it is a directory; or a negative errno. */
+static int remove_unless_directory(int parent, const char *name) {
+        if (unlinkat(parent, name, 0) == 0 || errno == ENOENT)
+                return 0;
+        return errno == EISDIR ? 1 : -errno;
+}
+
+static int move_to_top(struct removal *t, int parent, const char *name) {
+        for (;;) {
+                char unused[32];
+
+                snprintf(unused, sizeof unused, ".%llu", t->next_name++);
+                if (renameat(parent, name, t->top, unused) == 0)
+                        return 0;
+                if (errno != EEXIST && errno != ENOTEMPTY && errno != ENOTDIR)
+                        return -errno;
+        }
+}
+
+/* Removes the files of a directory and moves its directories to the top. */
+static int empty_directory(struct removal *t, int fd) {
+        _cleanup_closedir_ DIR *d = open_listing(fd);
+        const char *name;
+        int r;
+
+        if (!d)
+                return -errno;
+        while ((r = next_entry(d, &name)) > 0) {
+                _cleanup_close_ int sub = -1;
+                dev_t dev;
+
+                r = remove_unless_directory(fd, name);
+                if (r < 0)
+                        return r;
+                if (r == 0)
+                        continue;
+                sub = open_to_empty(fd, name, &dev); /* a directory must be writable to be moved */
+                if (sub < 0)
+                        return -errno;
+                if (dev != t->dev)
+                        return -EXDEV;
+                r = move_to_top(t, fd, name);
+                if (r < 0)
+                        return r;
+        }
+        return r;
+}
+
+static int remove_directory(struct removal *t, int parent, const char *name) {
+        _cleanup_close_ int fd = -1;
+        dev_t dev;
+        int r;
+
+        fd = open_to_empty(parent, name, &dev);
+        if (fd < 0)
+                return -errno;
+        if (dev != t->dev)
+                return -EXDEV;
+        r = empty_directory(t, fd);
+        if (r < 0)
+                return r;
+        return unlinkat(parent, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+}
+
+/* Empties the top; each pass may bring directories up, so passes go on until one finds nothing. */
+static int empty_top(struct removal *t) {
+        size_t found;
+
+        do {
+                _cleanup_closedir_ DIR *d = open_listing(t->top);
+                const char *name;
+                int r;
+
+                if (!d)
+                        return -errno;
+                found = 0;
+                while ((r = next_entry(d, &name)) > 0) {
+                        found++;
+                        r = remove_unless_directory(t->top, name);
+                        if (r > 0)
+                                r = remove_directory(t, t->top, name);
+                        if (r < 0)
+                                return r;
+                }
+                if (r < 0)
+                        return r;
+        } while (found > 0);
+        return 0;
+}
+
+static int remove_below(int parent, const char *base) {
+        struct removal t = { .top = -1 };
+        struct stat st;
+        int r;
+
+        if (fstat(parent, &st) < 0)
+                return -errno;
+        r = remove_unless_directory(parent, base);
+        if (r <= 0)
+                return r;
+        t.top = open_to_empty(parent, base, &t.dev);
+        if (t.top < 0)
+                return -errno;
+        r = t.dev == st.st_dev ? empty_top(&t) : -EXDEV;
+        cleanup_close(&t.top);
+        if (r < 0)
+                return r;
+        return unlinkat(parent, base, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+int path_remove_tree(int dir_fd, const char *name, struct error *e) {
+        _cleanup_free_ char *parent_name = NULL;
+        _cleanup_close_ int parent = -1;
+        const char *base = path_base(name);
+        struct error why = { 0 };
+        int r;
+
+        if (!*base)
+                return error_set(e, ERROR_INVALID, "\"%s\" is not the name of something to remove", name);
+        parent_name = strndup(name, base > name ? (size_t)(base - name - 1) : 0);
+        if (!parent_name)
+                return error_errno(e, ENOMEM, "cannot remove \"%s\"", name);
+        if (is_dots(base))
+                return error_set(e, ERROR_INVALID, "\"%s\" is not the name of something to remove", name);
+        parent = path_open(dir_fd, parent_name, O_RDONLY | O_DIRECTORY, 0, &why);
+        if (parent < 0)
+                return parent == -ENOENT ? 0 : error_copy(e, &why);
+        r = remove_below(parent, base);
+        if (r == -EXDEV || r == -EBUSY)
+                return error_set(e, ERROR_PRECONDITION, "cannot remove \"%s\": something is mounted there",
+                                 name);
+        return r < 0 ? error_errno(e, r, "cannot remove \"%s\"", name) : 0;
+}
+
+/* A directory to look at; a stack. */
+struct pending {
+        struct pending *next;
+        char name[];
+};
+
+struct usage {
+        dev_t dev;
+        uint64_t bytes;
+        struct pending *pending;
+        struct linked {
+                ino_t inode;
+                uint64_t bytes;
+        } * linked; /* what has several names, once a name; told apart at the end */
+        size_t n_linked, linked_size;
+};
+
+static void usage_free(struct usage *u) {
+        while (u->pending) {
+                struct pending *p = u->pending;
+                u->pending = p->next;
+                free(p);
+        }
+        free(u->linked);
+}
+
+static int usage_push(struct usage *u, const char *dir, const char *name) {
+        size_t size = sizeof(struct pending) + strlen(dir) + 1 + strlen(name) + 1;
+        struct pending *p = malloc(size);
+
+        if (!p)
+                return -ENOMEM;
+        snprintf(p->name, size - sizeof *p, "%s%s%s", dir, *dir && *name ? "/" : "", name);
+        p->next = u->pending;
+        u->pending = p;
+        return 0;
+}
+
+static int usage_add(struct usage *u, const struct stat *st) {
+        uint64_t bytes = (uint64_t)st->st_blocks * 512;
+
+        if (S_ISDIR(st->st_mode) || st->st_nlink == 1) {
+                u->bytes += bytes;
+                return 0;
+        }
+        if (u->n_linked == u->linked_size) {
+                size_t size = u->linked_size ? 2 * u->linked_size : 64;
+                void *grown = reallocarray(u->linked, size, sizeof *u->linked);
+
+                if (!grown)
+                        return -ENOMEM;
+                u->linked = grown;
+                u->linked_size = size;
+        }
+        u->linked[u->n_linked++] = (struct linked){ st->st_ino, bytes };
+        return 0;
+}
+
+static int by_inode(const void *a, const void *b) {
+        const struct linked *x = a, *y = b;
+
+        return (x->inode > y->inode) - (x->inode < y->inode);
+}
+
+static void usage_add_linked(struct usage *u) {
+        if (u->n_linked > 0)
+                qsort(u->linked, u->n_linked, sizeof *u->linked, by_inode);
+        for (size_t i = 0; i < u->n_linked; i++)
+                if (i == 0 || u->linked[i].inode != u->linked[i - 1].inode)
+                        u->bytes += u->linked[i].bytes;
+}
+
+static int usage_list(struct usage *u, int fd, const char *dir) {
+        _cleanup_closedir_ DIR *d = open_listing(fd);
+        const char *name;
+        int r;
+
+        if (!d)
+                return -errno;
+        while ((r = next_entry(d, &name)) > 0) {
+                struct stat st;
+
+                if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+                        if (errno == ENOENT)
+                                continue; /* removed while we look */
+                        return -errno;
+                }
+                if (st.st_dev != u->dev)
+                        continue;
+                r = usage_add(u, &st);
+                if (r == 0 && S_ISDIR(st.st_mode))
+                        r = usage_push(u, dir, name);
+                if (r < 0)
+                        return r;
+        }
+        return r;
+}
+
+/* Looks at the directory on top of the stack. One that has gone in the meantime is none. */
+static int usage_pop(struct usage *u, int dir_fd, struct error *e) {
+        _cleanup_free_ struct pending *p = u->pending;
+        _cleanup_close_ int fd = -1;
+        struct error why = { 0 };
+        int r;
+
+        u->pending = p->next;
+        fd = path_open(dir_fd, p->name, O_RDONLY | O_DIRECTORY, 0, &why);
+        if (fd < 0)
+                return fd == -ENOENT ? 0 : error_copy(e, &why);
+        r = usage_list(u, fd, p->name);
+        return r < 0 ? error_errno(e, r, "cannot measure \"%s\"", p->name) : 0;
+}
+
+int path_disk_usage(uint64_t *ret, int dir_fd, const char *name, struct error *e) {
+        _cleanup_(usage_free) struct usage u = { 0 };
+        _cleanup_close_ int fd = -1;
+        struct stat st;
+        int r;
+
+        fd = path_open(dir_fd, name, O_PATH, 0, e);
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, &st) < 0)
+                return error_errno(e, errno, "cannot measure \"%s\"", name);
+        u.dev = st.st_dev;
+        if (usage_add(&u, &st) < 0 || (S_ISDIR(st.st_mode) && usage_push(&u, name, "") < 0))
+                return error_errno(e, ENOMEM, "cannot measure \"%s\"", name);
+        while (u.pending) {
+                r = usage_pop(&u, dir_fd, e);
+                if (r < 0)
+                        return r;
+        }
+        usage_add_linked(&u);
+        *ret = u.bytes;
+        return 0;
+}
