@@ -12,8 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-DEFINE_CLEANUP(json_t *, json_decref);
-#define _cleanup_json_ _cleanup_(json_decrefp)
+#define _cleanup_json_ _cleanup_(json_decrefp) /* jansson's own */
 
 /* Parses an object. @what names the document in errors ("manifest of X"). */
 int json_parse(json_t **ret, const char *data, size_t len, size_t max, const char *what, struct error *e);
