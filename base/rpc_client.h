@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rpc_client: blocking calls, unary and server-streaming, over the gRPC core C API. One client may be used by many
- * threads at once: every call has its own completion queue.
+ * rpc_client: blocking calls, unary and server-streaming, over the gRPC core C API. One client may be used by
+ * many threads at once: every call has its own completion queue.
  */
 #pragma once
 
@@ -23,7 +23,8 @@ DEFINE_CLEANUP(struct rpc_client *, rpc_client_free);
  * protobuf_c_message_free_unpacked(). A failed call fills @e with the server's kind and text.
  */
 int rpc_client_call(struct rpc_client *c, const char *method, const ProtobufCMessage *req,
-                    const ProtobufCMessageDescriptor *type, int timeout_ms, ProtobufCMessage **ret, struct error *e);
+                    const ProtobufCMessageDescriptor *type, int timeout_ms, ProtobufCMessage **ret,
+                    struct error *e);
 
 /* For each message of the stream @on_message runs (on this thread; it does not own the message); a negative
  * return cancels the call and is returned. 0 when the server closed the stream with OK. */

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * We listen ourselves and hand each connection to gRPC. gRPC's own unix listener takes a path away from a
+ * live server without a word, and the loser deletes the winner's socket when it exits; it leaves the mode to
+ * the umask, and does not tell why a bind failed.
+ *
+ * Whoever holds the lock file beside the socket owns the path: only then is a socket that exists known to be
+ * stale. The kernel drops the lock when we die. The lock file itself stays: removing it would let two
+ * processes lock two different files of one name.
+ *
+ * One thread accepts. It leaves when the eventfd `stop` becomes readable.
+ */
+#include "base/rpc_listener.h"
+
+#include "base/path.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#define EXHAUSTED_RETRY_MS 100 /* out of descriptors: nothing tells us when there are some again */
+
+struct rpc_listener {
+        char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+        int lock_fd, listen_fd, stop_fd; /* -1: not open */
+        pthread_t thread;
+        bool running;
+        rpc_on_connection *on_connection;
+        void *userdata;
+};
+
+static int lock_open(const char *path, struct error *e) {
+        const char *name = path_base(path);
+        char lock[PATH_MAX];
+
+        snprintf(lock, sizeof lock, "%.*s.%s.lock", (int)(name - path), path, name);
+        _cleanup_close_ int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0)
+                return error_errno(e, errno, "cannot open the lock file %s", lock);
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+                if (errno == EWOULDBLOCK)
+                        return error_set(e, ERROR_PRECONDITION,
+                                         "another process serves %s: stop it or choose another socket", path);
+                return error_errno(e, errno, "cannot lock %s", lock);
+        }
+        return take_fd(fd);
+}
+
+/* With the lock held. */
+static int remove_stale(const char *path, struct error *e) {
+        struct stat st;
+
+        if (lstat(path, &st) < 0)
+                return errno == ENOENT ? 0 : error_errno(e, errno, "cannot look at %s", path);
+        if (!S_ISSOCK(st.st_mode))
+                return error_set(e, ERROR_PRECONDITION,
+                                 "%s exists and is not a socket: remove it or choose another path", path);
+        if (unlink(path) < 0)
+                return error_errno(e, errno, "cannot remove the old socket %s", path);
+        return 0;
+}
+
+static int listen_open(const char *path, struct error *e) {
+        struct sockaddr_un sa = { .sun_family = AF_UNIX };
+        int r = remove_stale(path, e);
+
+        if (r < 0)
+                return r;
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return error_errno(e, errno, "cannot make a socket");
+        memcpy(sa.sun_path, path, strlen(path) + 1);
+        /* The mode before the name: there is no moment at which others could connect. */
+        if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&sa, sizeof sa) < 0)
+                return error_errno(e, errno, "cannot bind %s", path);
+        if (listen(fd, SOMAXCONN) < 0) {
+                r = error_errno(e, errno, "cannot listen on %s", path);
+                (void)unlink(path);
+                return r;
+        }
+        return take_fd(fd);
+}
+
+int rpc_listener_new(struct rpc_listener **ret, const char *path, struct error *e) {
+        _cleanup_(rpc_listener_freep) struct rpc_listener *l = calloc(1, sizeof *l);
+
+        if (!l)
+                return error_errno(e, ENOMEM, "cannot listen on %s", path);
+        l->lock_fd = l->listen_fd = l->stop_fd = -1;
+        if (strlen(path) >= sizeof l->path)
+                return error_set(e, ERROR_INVALID,
+                                 "the socket path %s is too long: the kernel allows %zu characters", path,
+                                 sizeof l->path - 1);
+        memcpy(l->path, path, strlen(path) + 1);
+
+        l->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (l->stop_fd < 0)
+                return error_errno(e, errno, "cannot make an eventfd");
+        l->lock_fd = lock_open(path, e);
+        if (l->lock_fd < 0)
+                return l->lock_fd;
+        l->listen_fd = listen_open(path, e);
+        if (l->listen_fd < 0)
+                return l->listen_fd;
+        *ret = take_ptr(l);
+        return 0;
+}
+
+static bool peer_is_welcome(int fd) {
+        struct ucred peer;
+        socklen_t len = sizeof peer;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+                return false;
+        return peer.uid == 0 || peer.uid == geteuid();
+}
+
+/* Waits for a connection, or for a while when there was no descriptor for it. False: it is time to leave. */
+static bool listener_wait(struct rpc_listener *l, bool exhausted) {
+        struct pollfd fds[] = { { .fd = l->stop_fd, .events = POLLIN },
+                                { .fd = l->listen_fd, .events = POLLIN } };
+
+        (void)poll(fds, exhausted ? 1 : 2, exhausted ? EXHAUSTED_RETRY_MS : -1);
+        return !(fds[0].revents & POLLIN);
+}
+
+static void *listener_main(void *arg) {
+        struct rpc_listener *l = arg;
+        bool exhausted = false;
+
+        while (listener_wait(l, exhausted)) {
+                int fd = accept4(l->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+                exhausted =
+                    fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS);
+                if (fd < 0)
+                        continue;
+                if (peer_is_welcome(fd))
+                        l->on_connection(fd, l->userdata);
+                else
+                        close(fd);
+        }
+        return NULL;
+}
+
+int rpc_listener_start(struct rpc_listener *l, rpc_on_connection *on_connection, void *userdata,
+                       struct error *e) {
+        assert(!l->running);
+        l->on_connection = on_connection;
+        l->userdata = userdata;
+        int r = pthread_create(&l->thread, NULL, listener_main, l);
+        if (r)
+                return error_errno(e, r, "cannot start a thread for %s", l->path);
+        l->running = true;
+        return 0;
+}
+
+void rpc_listener_free(struct rpc_listener *l) {
+        if (!l)
+                return;
+        if (l->running) {
+                if (eventfd_write(l->stop_fd, 1) < 0)
+                        assert(!"the stop eventfd is full");
+                pthread_join(l->thread, NULL);
+        }
+        if (l->listen_fd >= 0) {
+                (void)unlink(l->path); /* before the lock goes: it is still ours */
+                close(l->listen_fd);
+        }
+        cleanup_close(&l->lock_fd);
+        cleanup_close(&l->stop_fd);
+        free(l);
+}
