@@ -53,9 +53,20 @@ enum plan_format oci_format_of(const struct oci_manifest *m);
  */
 int oci_format_plan(struct model_plan **ret, const struct oci_format_input *in, struct error *e);
 
+/* ---- for the formats only ---- */
+
 struct plan_builder;
 int oci_format_image(struct plan_builder *b, const struct oci_format_input *in, struct error *e);
 int oci_format_modelpack(struct plan_builder *b, const struct oci_format_input *in, struct error *e);
 int oci_format_modelkit(struct plan_builder *b, const struct oci_format_input *in, struct error *e);
 int oci_format_docker(struct plan_builder *b, const struct oci_format_input *in, struct error *e);
 int oci_format_artifact(struct plan_builder *b, const struct oci_format_input *in, struct error *e);
+
+/* enum plan_codec of a container image's layer, or -EINVAL. */
+int oci_format_image_codec(const char *media_type);
+/* enum plan_codec of @packing if it is @kind ("tar", "raw") alone or with "+gzip" or "+zstd" behind it, or
+ * -EINVAL. */
+int oci_format_codec(const char *packing, const char *kind);
+/* Adds a raw layer as its annotations describe it; @name if they name no path. A directory is passed over. */
+int oci_format_add_file(struct plan_builder *b, const struct oci_descriptor *layer, enum plan_codec codec,
+                        const char *name, struct error *e);
