@@ -55,7 +55,7 @@ struct rpc_call {
 };
 
 struct rpc_server {
-        struct rpc_server_options o; /* socket_path is not valid after rpc_server_new() */
+        struct rpc_server_options o; /* with the defaults filled in */
         grpc_server *server;
         grpc_completion_queue *cq;
         struct rpc_listener *listener;
@@ -69,6 +69,8 @@ struct rpc_server {
         pthread_cond_t drained;
         bool shutdown_seen;
         unsigned n_live; /* struct rpc_calls, the armed ones too */
+
+        struct rpc_service services[];
 };
 
 /* Counts calls that exist; the queue must outlive them. */

@@ -101,11 +101,14 @@ int rpc_server_new(struct rpc_server **ret, const struct rpc_server_options *o, 
 
         if (r < 0)
                 return r;
-        struct rpc_server *s = calloc(1, sizeof *s);
+        struct rpc_server *s = calloc(1, sizeof *s + o->n_services * sizeof *s->services);
         if (!s)
                 return error_errno(e, ENOMEM, "cannot serve %s", o->socket_path);
+        for (size_t i = 0; i < o->n_services; i++)
+                s->services[i] = o->services[i];
         s->o = *o;
-        s->o.socket_path = NULL;
+        s->o.socket_path = NULL; /* both are the caller's */
+        s->o.services = s->services;
         s->o.max_calls = o->max_calls ? o->max_calls : DEFAULT_MAX_CALLS;
         s->o.max_waiting = o->max_waiting ? o->max_waiting : DEFAULT_MAX_WAITING;
         s->o.max_message = o->max_message ? o->max_message : DEFAULT_MAX_MESSAGE;

@@ -47,9 +47,8 @@ struct rpc_service {                      /* several on one socket, each with it
 };
 
 struct rpc_server_options {
-        const char *
-            socket_path; /* required; must fit in sun_path; copied; a lock file ".<name>.lock" is beside it */
-        const struct rpc_service *services;
+        const char *socket_path; /* must fit in sun_path; copied; the lock file ".<name>.lock" is beside it */
+        const struct rpc_service *services; /* copied */
         size_t n_services;
         unsigned max_calls;   /* calls that do not wait; 0: 32 */
         unsigned max_waiting; /* 0: 256 */
@@ -57,8 +56,7 @@ struct rpc_server_options {
         unsigned grace_ms;
 };
 
-/* Takes the path: ERROR_PRECONDITION if another process serves it or if something that is no socket is there.
- */
+/* Takes the path: ERROR_PRECONDITION if another process serves it or if what is there is no socket. */
 int rpc_server_new(struct rpc_server **ret, const struct rpc_server_options *o, struct error *e);
 int rpc_server_start(struct rpc_server *s, struct error *e);
 void rpc_server_free(struct rpc_server *s);
