@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* base64: as config.json has it: the standard alphabet, padded or not. */
+#pragma once
+
+#include <stddef.h>
+
+/* *ret is NUL-terminated and to be freed. 0, -EINVAL, -ENOMEM. */
+int oci_base64_decode(char **ret, size_t *ret_len, const char *text);
