@@ -18,20 +18,20 @@
 /* A size as "10%" or in bytes. */
 struct settings_amount {
         uint64_t bytes;
-        unsigned percent;       /* if is_percent */
+        unsigned percent; /* if is_percent */
         bool is_percent;
 };
-uint64_t settings_amount_of(const struct settings_amount *a, uint64_t whole);   /* in bytes */
+uint64_t settings_amount_of(const struct settings_amount *a, uint64_t whole); /* in bytes */
 
 struct settings_header {
         char *name, *value;
 };
 struct settings_registry {
-        char *host;             /* "host[:port]" as in a reference */
-        char **mirrors;         /* URLs; NULL-ended; may be NULL */
-        char *ca_file;          /* PEM; NULL: the system's */
+        char *host;     /* "host[:port]" as in a reference */
+        char **mirrors; /* URLs; NULL-ended; may be NULL */
+        char *ca_file;  /* PEM; NULL: the system's */
         bool plain_http;
-        struct settings_header *headers;        /* sent with every request to this host */
+        struct settings_header *headers; /* sent with every request to this host */
         size_t n_headers;
 };
 struct settings_warm {
@@ -40,9 +40,15 @@ struct settings_warm {
 };
 
 struct settings {
-        struct { char *name; } node;
-        struct { char *endpoint, *kubelet_registration, *kubelet_path; } csi;
-        struct { char *socket; } control;
+        struct {
+                char *name;
+        } node;
+        struct {
+                char *endpoint, *kubelet_registration, *kubelet_path;
+        } csi;
+        struct {
+                char *socket;
+        } control;
         struct {
                 char *root;
                 uint64_t max_bytes;
@@ -50,27 +56,35 @@ struct settings {
                 int64_t ttl_ms;
         } cache;
         struct {
-                uint64_t memory;                /* bytes of the arena */
+                uint64_t memory; /* bytes of the arena */
                 unsigned connections, connections_per_host;
                 uint64_t range_size;
-                uint64_t bandwidth;             /* bytes a second; 0: unlimited */
+                uint64_t bandwidth; /* bytes a second; 0: unlimited */
                 struct settings_amount warm_share;
-                char *io;                       /* auto | uring | posix */
-                char *write;                    /* auto | direct | buffered */
+                char *io;    /* auto | uring | posix */
+                char *write; /* auto | direct | buffered */
         } engine;
         struct settings_registry *registries;
         size_t n_registries;
-        struct { char *docker_config, *provider_config, *provider_bin_dir; } credentials;
-        struct { char **allow; } policy;        /* NULL-ended; may be NULL */
+        struct {
+                char *docker_config, *provider_config, *provider_bin_dir;
+        } credentials;
+        struct {
+                char **allow;
+        } policy; /* NULL-ended; may be NULL */
         struct settings_warm *warm;
         size_t n_warm;
-        struct { char *address; } http;
-        struct { char *level, *format, *debug; } log;
+        struct {
+                char *address;
+        } http;
+        struct {
+                char *level, *format, *debug;
+        } log;
 };
 
 /* All defaults. */
 int settings_new(struct settings **ret, struct error *e);
-/* @path NULL: no file. */
+/* Once, after settings_new(). @path NULL: no file. After an error @s can only be freed. */
 int settings_load_file(struct settings *s, const char *path, struct error *e);
 /* One flag: @key "cache.root". ERROR_INVALID names what is wrong. */
 int settings_set(struct settings *s, const char *key, const char *value, struct error *e);
@@ -81,5 +95,5 @@ DEFINE_CLEANUP(struct settings *, settings_free);
 
 const struct settings_registry *settings_find_registry(const struct settings *s, const char *host);
 
-void settings_print_help(FILE *f);      /* one line a flag */
-void settings_print_manual(FILE *f);    /* the SETTINGS section in roff */
+void settings_print_help(FILE *f);   /* one line a flag */
+void settings_print_manual(FILE *f); /* the SETTINGS section in roff */
