@@ -2,6 +2,7 @@
 /* settings_check: what takes more than one setting, or more than its type, to be judged. */
 #include "base/settings_internal.h"
 
+#include "base/log.h"
 #include "base/text.h"
 
 #include <stdio.h>
@@ -176,14 +177,25 @@ static int check_registry(const struct settings *s, size_t i, struct error *e) {
         return 0;
 }
 
-static int check_log(const struct settings *s, struct error *e) {
-        /* The topics themselves are log_setup()'s to judge; here only that they are words. */
-        size_t n = strspn(s->log.debug, "abcdefghijklmnopqrstuvwxyz, ");
+static bool is_topic(const char *name) {
+#define X(id, text, help) \
+        if (strcmp(name, text) == 0) \
+                return true;
+        LOG_TOPICS(X)
+#undef X
+        return strcmp(name, "all") == 0;
+}
 
-        if (s->log.debug[n])
-                return settings_invalid(state_of(s), "log.debug", e, "\"%.200s\" is not a list of topics",
-                                        s->log.debug);
-        return 0;
+static int check_log(const struct settings *s, struct error *e) {
+        char **topics = text_split(s->log.debug, ',');
+        int r = topics ? 0 : error_errno(e, ENOMEM, "cannot check log.debug");
+
+        for (char **topic = topics; r == 0 && *topic; topic++)
+                if (!is_topic(*topic))
+                        r = settings_invalid(state_of(s), "log.debug", e, "there is no topic \"%.100s\"",
+                                             *topic);
+        text_list_free(topics);
+        return r;
 }
 
 int settings_check(const struct settings *s, struct error *e) {

@@ -199,8 +199,8 @@ const char *text_format_time(int64_t unix_ms, char buf[static TEXT_SHORT]) {
                 s--;
         }
         t = (time_t)s;
-        if (!gmtime_r(&t, &tm) || tm.tm_year > 9999 - 1900) {
-                snprintf(buf, TEXT_SHORT, "-"); /* RFC 3339 ends with the year 9999 */
+        if (!gmtime_r(&t, &tm) || tm.tm_year < -1900 || tm.tm_year > 9999 - 1900) {
+                snprintf(buf, TEXT_SHORT, "-"); /* RFC 3339 has the years 0000 to 9999 */
                 return buf;
         }
         n = strftime(buf, TEXT_SHORT, "%Y-%m-%dT%H:%M:%S", &tm);
