@@ -161,6 +161,7 @@ static void stop(struct daemon *d) {
         http_endpoint_free(take_ptr(d->http)); /* its pages look at the others */
         csi_registration_stop(take_ptr(d->registration));
         warmlist_stop(take_ptr(d->warmlist));
+        control_stop(&d->control);
         rpc_server_free(take_ptr(d->csi_server));
         rpc_server_free(take_ptr(d->control_server));
         csi_controller_free(take_ptr(d->csi.controller));
