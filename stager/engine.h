@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine: moves blobs from where they are to files on disk: exact parallel ranges into a bounded window over one arena, a digest
- * that follows in order, decoding, placement with O_DIRECT through the ring.
+ * engine: moves blobs from where they are to files on disk: exact parallel ranges into a bounded window over
+ * one arena, a digest that follows in order, decoding, placement with O_DIRECT through the ring.
  *
  *   one reactor thread    curl's sockets and the ring's completions; owns ranges and connections
- *   a few blob threads    one a blob in work: locate, digest, decode, unpack; they block, the reactor does not
+ *   a few blob threads    one a blob in work: locate, digest, decode, unpack; they block, the reactor does
+ * not
  *
- * A transfer is one blob on its way; who wants the same blob joins it (engine_transfer_join is done by the caller's table).
+ * A transfer is one blob on its way; who wants the same blob joins it (engine_transfer_join is done by the
+ * caller's table).
  */
 #pragma once
 
@@ -19,9 +21,9 @@
 
 struct engine;
 int engine_new(struct engine **ret, const struct settings *s, struct error *e);
-void engine_free(struct engine *g);     /* running transfers end with ERROR_CANCELLED first */
+void engine_free(struct engine *g); /* running transfers end with ERROR_CANCELLED first */
 DEFINE_CLEANUP(struct engine *, engine_free);
-const char *engine_io(const struct engine *g);  /* "uring" or "posix" */
+const char *engine_io(const struct engine *g); /* "uring" or "posix" */
 
 /* What the blob is and where it goes. Everything is borrowed until the transfer is done. */
 struct transfer_order {
@@ -30,31 +32,33 @@ struct transfer_order {
         uint64_t size;
         enum plan_packing packing;
         enum plan_codec codec;
-        int dir_fd;             /* PLAN_RAW: the file "blob" is made in it; PLAN_TAR: the directory "tree" */
-        mode_t mode;            /* of a raw file; 0: 0444 */
+        int dir_fd;  /* PLAN_RAW: the file "blob" is made in it; PLAN_TAR: the directory "tree" */
+        mode_t mode; /* of a raw file; 0: 0444 */
         int64_t mtime;
-        /* Called before bytes beyond @size are written (archives that grow when decoded); a failure ends the transfer. */
+        /* Called before bytes beyond @size are written (archives that grow when decoded); a failure ends the
+         * transfer. */
         int (*grow)(void *userdata, uint64_t bytes, struct error *e);
-        void (*wrote)(void *userdata, uint64_t bytes);  /* after bytes are on disk; any thread */
+        void (*wrote)(void *userdata, uint64_t bytes); /* after bytes are on disk; any thread */
         void *userdata;
 };
 
 struct transfer_result {
-        uint64_t bytes, files;  /* placed */
+        uint64_t bytes, files; /* placed */
 };
 struct transfer_progress {
-        uint64_t done;          /* bytes verified so far, in order */
-        uint64_t received;      /* bytes received, with those received twice */
+        uint64_t done;     /* bytes verified so far, in order */
+        uint64_t received; /* bytes received, with those received twice */
         unsigned connections;
         uint64_t retries;
 };
 
 struct transfer;
-/* Queues; runs when a blob thread is free. @done runs once, on a blob thread, after everything is placed, verified and durable
- * (result 0) or given up (a negative errno and @e); the files are then closed. */
+/* Queues; runs when a blob thread is free. @done runs once, on a blob thread, after everything is placed,
+ * verified and durable (result 0) or given up (a negative errno and @e); the files are then closed. */
 int engine_start(struct transfer **ret, struct engine *g, const struct transfer_order *order,
-                 void (*done)(void *userdata, int result, const struct transfer_result *r, const struct error *e),
+                 void (*done)(void *userdata, int result, const struct transfer_result *r,
+                              const struct error *e),
                  struct error *e);
-void transfer_progress(const struct transfer *t, struct transfer_progress *ret);        /* any thread */
-void transfer_cancel(struct transfer *t);       /* any thread; done() still runs */
-void transfer_free(struct transfer *t);         /* after done() ran */
+void transfer_progress(const struct transfer *t, struct transfer_progress *ret); /* any thread */
+void transfer_cancel(struct transfer *t); /* any thread; done() still runs */
+void transfer_free(struct transfer *t);   /* after done() ran */

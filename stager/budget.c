@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The rate is a bucket that may go below zero: a whole range is spent when it is asked for, and nothing more
+ * is asked for until the bucket has filled again. It holds at most BURST_MS worth of bytes, so that an idle
+ * node does not save up.
+ */
+#include "stager/budget.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BURST_MS 250
+
+int budget_init(struct budget *b, unsigned connections, unsigned per_host, uint64_t rate) {
+        *b = (struct budget){ .connections = connections, .per_host = per_host, .rate = rate };
+        b->hosts = calloc(connections, sizeof *b->hosts);
+        return b->hosts ? 0 : -ENOMEM;
+}
+
+void budget_destroy(struct budget *b) {
+        free(b->hosts);
+        b->hosts = NULL;
+}
+
+int budget_take(struct budget *b, const char *host) {
+        int place = -1;
+
+        if (b->used >= b->connections)
+                return -EAGAIN;
+        for (unsigned i = 0; i < b->connections; i++) {
+                struct budget_host *h = &b->hosts[i];
+
+                if (h->used > 0 && strncmp(h->name, host, sizeof h->name - 1) == 0) {
+                        if (h->used >= b->per_host)
+                                return -EAGAIN;
+                        place = (int)i;
+                        break;
+                }
+                if (h->used == 0 && place < 0)
+                        place = (int)i;
+        }
+        if (b->hosts[place].used++ == 0)
+                snprintf(b->hosts[place].name, sizeof b->hosts[place].name, "%s", host);
+        b->used++;
+        return place;
+}
+
+void budget_give(struct budget *b, int place) {
+        b->hosts[place].used--;
+        b->used--;
+}
+
+int budget_wait_ms(struct budget *b, uint64_t now_ns) {
+        if (b->rate == 0)
+                return 0;
+        uint64_t ms = (now_ns - b->refilled_ns) / 1000000;
+
+        if (b->refilled_ns == 0 || ms > 60 * 1000)
+                ms = BURST_MS;
+        if (ms > 0) {
+                int64_t most = (int64_t)(b->rate / 1000 * BURST_MS) + 1;
+
+                b->credit += (int64_t)((double)b->rate * (double)ms / 1000.0);
+                if (b->credit > most)
+                        b->credit = most;
+                b->refilled_ns = now_ns;
+        }
+        if (b->credit > 0)
+                return 0;
+        double wait = (double)(1 - b->credit) * 1000.0 / (double)b->rate + 1.0;
+        return wait > 1000.0 ? 1000 : (int)wait;
+}
+
+void budget_spend(struct budget *b, uint64_t bytes) {
+        if (b->rate > 0)
+                b->credit -= (int64_t)bytes;
+}

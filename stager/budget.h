@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * budget: how many connections the node may have, how many of them to one host, and at which rate bytes may
+ * be asked for. No I/O and no threads: the reactor's own.
+ */
+#pragma once
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BUDGET_HOST_MAX 256
+
+struct budget_host {
+        char name[BUDGET_HOST_MAX];
+        unsigned used; /* 0: the place is free */
+};
+
+struct budget {
+        unsigned connections, per_host, used;
+        struct budget_host *hosts; /* as many as connections */
+        uint64_t rate;             /* bytes a second; 0: unlimited */
+        int64_t credit;            /* bytes that may be asked for; negative: wait */
+        uint64_t refilled_ns;
+};
+
+int budget_init(struct budget *b, unsigned connections, unsigned per_host, uint64_t rate); /* -ENOMEM */
+void budget_destroy(struct budget *b);
+
+/* One more connection to @host: its place, to be given back; -EAGAIN: not now. */
+int budget_take(struct budget *b, const char *host);
+void budget_give(struct budget *b, int place);
+
+/* Milliseconds until something may be asked for again; 0: now. */
+int budget_wait_ms(struct budget *b, uint64_t now_ns);
+void budget_spend(struct budget *b, uint64_t bytes);

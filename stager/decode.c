@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gzip by ISA-L: members one after the other make one stream; zeros may follow the last one (tape padding),
+ * anything else is an error, as in Go's reader, which is what the other clients of a registry use. zstd by
+ * libzstd: frames likewise; the window is capped, because a frame may ask for 2 GiB.
+ */
+#include "stager/decode.h"
+
+#include <isa-l/igzip_lib.h>
+#include <stdlib.h>
+#include <zstd.h>
+
+#define ZSTD_WINDOW_LOG_MAX 27
+
+struct decoder {
+        enum plan_codec codec;
+        bool inside;     /* of a member or frame */
+        bool padding;    /* only zeros may follow */
+        size_t complete; /* members or frames */
+        struct inflate_state *gzip;
+        ZSTD_DCtx *zstd;
+};
+
+int decoder_new(struct decoder **ret, enum plan_codec codec, struct error *e) {
+        _cleanup_(decoder_freep) struct decoder *d = calloc(1, sizeof *d);
+
+        if (!d)
+                return error_errno(e, ENOMEM, "start a decoder");
+        d->codec = codec;
+        if (codec == PLAN_CODEC_GZIP)
+                d->gzip = malloc(sizeof *d->gzip);
+        else
+                d->zstd = ZSTD_createDCtx();
+        if (!d->gzip && !d->zstd)
+                return error_errno(e, ENOMEM, "start a decoder");
+        if (d->gzip)
+                isal_inflate_init(d->gzip);
+        else
+                ZSTD_DCtx_setParameter(d->zstd, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX);
+        *ret = take_ptr(d);
+        return 0;
+}
+
+void decoder_free(struct decoder *d) {
+        if (!d)
+                return;
+        free(d->gzip);
+        ZSTD_freeDCtx(d->zstd);
+        free(d);
+}
+
+/* Between members: skips padding and starts the next one. 1: there is one; 0: no input left. */
+static int gzip_enter(struct decoder *d, struct error *e) {
+        struct inflate_state *g = d->gzip;
+
+        while (g->avail_in > 0 && d->complete > 0 && *g->next_in == 0) {
+                d->padding = true;
+                g->next_in++;
+                g->avail_in--;
+        }
+        if (g->avail_in == 0)
+                return 0;
+        if (d->padding || *g->next_in != 0x1f)
+                return error_set(e, ERROR_INVALID,
+                                 d->complete
+                                     ? "there are bytes after the gzip stream that do not belong to it"
+                                     : "the blob is not gzip");
+        isal_inflate_reset(g);
+        g->crc_flag = ISAL_GZIP;
+        d->inside = true;
+        return 1;
+}
+
+static const char *gzip_reason(int r) {
+        switch (r) {
+        case ISAL_INCORRECT_CHECKSUM:
+                return "wrong checksum";
+        case ISAL_INVALID_WRAPPER:
+        case ISAL_UNSUPPORTED_METHOD:
+                return "bad header";
+        default:
+                return "bad data";
+        }
+}
+
+static int gzip_run(struct decoder *d, struct error *e) {
+        struct inflate_state *g = d->gzip;
+
+        while (g->avail_out > 0) {
+                if (!d->inside) {
+                        int r = gzip_enter(d, e);
+                        if (r <= 0)
+                                return r;
+                }
+                uint32_t in = g->avail_in, out = g->avail_out;
+                int r = isal_inflate(g);
+
+                if (r < 0 || r == ISAL_NEED_DICT)
+                        return error_set(e, ERROR_INVALID, "the gzip stream is damaged (%s)", gzip_reason(r));
+                if (g->block_state == ISAL_BLOCK_FINISH) {
+                        d->inside = false;
+                        d->complete++;
+                } else if (g->avail_in == in && g->avail_out == out) {
+                        return 0;
+                }
+        }
+        return 1;
+}
+
+static int zstd_run(struct decoder *d, ZSTD_inBuffer *in, ZSTD_outBuffer *out, struct error *e) {
+        while (out->pos < out->size) {
+                size_t in_before = in->pos, out_before = out->pos;
+
+                if (!d->inside && in->pos == in->size)
+                        return 0;
+                size_t r = ZSTD_decompressStream(d->zstd, out, in);
+                if (ZSTD_isError(r))
+                        return error_set(e, ERROR_INVALID, "the zstd stream is damaged (%s)",
+                                         ZSTD_getErrorName(r));
+                d->inside = r != 0;
+                if (r == 0)
+                        d->complete++;
+                else if (in->pos == in_before && out->pos == out_before)
+                        return 0;
+        }
+        return 1;
+}
+
+int decoder_run(struct decoder *d, const char **in, size_t *in_len, void *out, size_t size, size_t *ret_len,
+                struct error *e) {
+        int r;
+
+        if (d->codec == PLAN_CODEC_GZIP) {
+                uint32_t n = *in_len < UINT32_MAX ? (uint32_t)*in_len : UINT32_MAX;
+
+                d->gzip->next_in = (uint8_t *)*in;
+                d->gzip->avail_in = n;
+                d->gzip->next_out = out;
+                d->gzip->avail_out = (uint32_t)size;
+                r = gzip_run(d, e);
+                *ret_len = size - d->gzip->avail_out;
+                *in += n - d->gzip->avail_in;
+                *in_len -= n - d->gzip->avail_in;
+        } else {
+                ZSTD_inBuffer i = { *in, *in_len, 0 };
+                ZSTD_outBuffer o = { out, size, 0 };
+
+                r = zstd_run(d, &i, &o, e);
+                *ret_len = o.pos;
+                *in += i.pos;
+                *in_len -= i.pos;
+        }
+        return r;
+}
+
+int decoder_end(const struct decoder *d, struct error *e) {
+        if (!d->inside && d->complete > 0)
+                return 0;
+        return error_set(e, ERROR_INVALID, "the %s stream ends too early",
+                         d->codec == PLAN_CODEC_GZIP ? "gzip" : "zstd");
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * disk: writes and syncs that any thread may ask for and the reactor carries out on its ring. The caller
+ * keeps the operation until its callback ran, on the reactor's thread.
+ */
+#pragma once
+
+#include "base/ring.h"
+
+struct reactor;
+
+struct disk_op {
+        struct ring_op op; /* done and owner are the caller's to set */
+        bool sync;         /* fdatasync; else a write */
+        int fd;
+        const void *data;
+        size_t len;
+        uint64_t offset;
+        struct disk_op *next; /* on its way to the reactor */
+};
+
+void disk_submit(struct reactor *r, struct disk_op *op);

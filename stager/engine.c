@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine's threads and its queue. A transfer waits in the queue until one of ENGINE_BLOB_THREADS is free;
+ * more would only share the same cores, connections and memory in smaller pieces.
+ *
+ *   queued -> running -> done() -> transfer_free() by its owner
+ *
+ * From done() on the transfer belongs to its owner, who may free it there and then: nothing here touches it
+ * after that.
+ */
+#include "stager/engine.h"
+
+#include "stager/transfer.h"
+
+#include <assert.h>
+#include <string.h>
+
+static struct transfer *take_next(struct engine *g, unsigned place) {
+        LOCK_SCOPE(&g->lock);
+
+        while (!g->queue && !g->stopping)
+                pthread_cond_wait(&g->queued, &g->lock);
+        struct transfer *t = g->queue;
+        if (!t)
+                return NULL;
+        g->queue = t->next;
+        if (!g->queue)
+                g->queue_end = &g->queue;
+        g->running[place] = t;
+        if (g->stopping)
+                window_cancel(&t->window);
+        return t;
+}
+
+static void leave(struct engine *g, unsigned place) {
+        LOCK_SCOPE(&g->lock);
+        g->running[place] = NULL;
+}
+
+struct blob_thread {
+        struct engine *engine;
+        unsigned place;
+};
+
+static void *blob_main(void *userdata) {
+        struct blob_thread *b = userdata;
+        struct engine *g = b->engine;
+        unsigned place = b->place;
+        struct transfer *t;
+
+        free(b);
+        while ((t = take_next(g, place))) {
+                struct transfer_result result = { .bytes = 0 };
+                struct error e = { .kind = ERROR_NONE };
+                int r = transfer_run(t, &result, &e);
+
+                leave(g, place);
+                t->done(t->order.userdata, r, &result, &e);
+        }
+        return NULL;
+}
+
+static int start_threads(struct engine *g, struct error *e) {
+        for (; g->n_threads < ENGINE_BLOB_THREADS; g->n_threads++) {
+                struct blob_thread *b = malloc(sizeof *b);
+
+                if (!b)
+                        return error_errno(e, ENOMEM, "start the engine");
+                *b = (struct blob_thread){ g, g->n_threads };
+                int r = pthread_create(&g->threads[g->n_threads], NULL, blob_main, b);
+                if (r != 0) {
+                        free(b);
+                        return error_errno(e, r, "start a thread of the engine");
+                }
+        }
+        return 0;
+}
+
+int engine_new(struct engine **ret, const struct settings *s, struct error *e) {
+        _cleanup_(engine_freep) struct engine *g = calloc(1, sizeof *g);
+
+        if (!g)
+                return error_errno(e, ENOMEM, "start the engine");
+        pthread_mutex_init(&g->lock, NULL);
+        pthread_cond_init(&g->queued, NULL);
+        g->queue_end = &g->queue;
+        g->direct = !s->engine.write || strcmp(s->engine.write, "buffered") != 0;
+        int r = arena_new(&g->arena, s->engine.memory, ENGINE_BLOB_THREADS, e);
+        if (r < 0)
+                return r;
+        r = reactor_new(&g->reactor, s, g->arena, e);
+        if (r < 0)
+                return r;
+        r = start_threads(g, e);
+        if (r < 0)
+                return r;
+        *ret = take_ptr(g);
+        return 0;
+}
+
+static void stop(struct engine *g) {
+        LOCK_SCOPE(&g->lock);
+
+        g->stopping = true;
+        for (unsigned i = 0; i < ENGINE_BLOB_THREADS; i++)
+                if (g->running[i])
+                        window_cancel(&g->running[i]->window);
+        pthread_cond_broadcast(&g->queued);
+}
+
+void engine_free(struct engine *g) {
+        if (!g)
+                return;
+        stop(g);
+        for (unsigned i = 0; i < g->n_threads; i++)
+                pthread_join(g->threads[i], NULL);
+        reactor_free(g->reactor);
+        arena_free(g->arena);
+        pthread_cond_destroy(&g->queued);
+        pthread_mutex_destroy(&g->lock);
+        free(g);
+}
+
+const char *engine_io(const struct engine *g) {
+        return reactor_io(g->reactor);
+}
+
+static void enqueue(struct engine *g, struct transfer *t) {
+        LOCK_SCOPE(&g->lock);
+
+        assert(!g->stopping);
+        *g->queue_end = t;
+        g->queue_end = &t->next;
+        pthread_cond_signal(&g->queued);
+}
+
+int engine_start(struct transfer **ret, struct engine *g, const struct transfer_order *order,
+                 transfer_done *done, struct error *e) {
+        struct transfer *t = calloc(1, sizeof *t);
+
+        if (!t)
+                return error_errno(e, ENOMEM, "start a transfer");
+        t->engine = g;
+        t->order = *order;
+        t->done = done;
+        if (window_init(&t->window, g->arena) < 0) {
+                free(t);
+                return error_errno(e, ENOMEM, "start a transfer");
+        }
+        fetch_init(&t->fetch, g->arena, &t->window, order->source, order->size);
+        t->placer = (struct placer){
+                .reactor = g->reactor,
+                .arena = g->arena,
+                .window = &t->window,
+                .direct = g->direct,
+                .allowed = order->size,
+                .grow = order->grow,
+                .wrote = order->wrote,
+                .userdata = order->userdata,
+        };
+        placer_init(&t->placer);
+        *ret = t; /* before done() can run */
+        enqueue(g, t);
+        return 0;
+}
+
+void transfer_progress(const struct transfer *t, struct transfer_progress *ret) {
+        *ret = (struct transfer_progress){
+                .done = t->verified,
+                .received = t->fetch.received,
+                .connections = t->fetch.connections,
+                .retries = t->fetch.retries,
+        };
+}
+
+void transfer_cancel(struct transfer *t) {
+        window_cancel(&t->window);
+}
+
+void transfer_free(struct transfer *t) {
+        if (!t)
+                return;
+        placer_destroy(&t->placer);
+        fetch_destroy(&t->fetch);
+        window_destroy(&t->window);
+        free(t);
+}

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Ranges are kept by position, so the first that is READY is the one nearest to the front. New ones are only
+ * made behind all others and only while the fetch's share of the arena lasts. All positions but that of a
+ * retry are multiples of SEGMENT_SIZE: one segment belongs to one range, and what is written with O_DIRECT is
+ * aligned.
+ */
+#include "stager/fetch.h"
+
+#include "base/log.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PROGRESS ((uint64_t)16 << 10) /* fewer bytes than this do not count as progress */
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_MAX_MS 5000
+#define SERVER_WAIT_MAX_MS (120 * 1000) /* no Retry-After makes us wait for longer */
+
+void fetch_init(struct fetch *f, struct arena *a, struct window *w, struct oci_blob *b, uint64_t size) {
+        *f = (struct fetch){ .blob = b, .window = w, .arena = a, .size = size };
+        pthread_mutex_init(&f->lock, NULL);
+}
+
+static void drop_ranges(struct fetch *f) {
+        while (f->ranges) {
+                struct range *r = f->ranges;
+
+                f->ranges = r->next;
+                free(r);
+        }
+}
+
+void fetch_destroy(struct fetch *f) {
+        drop_ranges(f);
+        pthread_mutex_destroy(&f->lock);
+}
+
+void fetch_reset(struct fetch *f) {
+        drop_ranges(f);
+        f->streaming = f->failed = false;
+        f->file = NULL;
+}
+
+void fetch_set_host(struct fetch *f, const char *host) {
+        LOCK_SCOPE(&f->lock);
+        snprintf(f->host, sizeof f->host, "%s", host ? host : "");
+}
+
+void fetch_copy_host(struct fetch *f, char *host, size_t size) {
+        LOCK_SCOPE(&f->lock);
+        snprintf(host, size, "%s", f->host);
+}
+
+static void fail(struct fetch *f, const struct error *e) {
+        f->failed = true;
+        window_fail(f->window, e);
+}
+
+static void fail_memory(struct fetch *f) {
+        struct error e;
+
+        error_errno(&e, ENOMEM, "fetch a blob");
+        fail(f, &e);
+}
+
+static struct range *range_new(struct fetch *f, uint64_t pos, uint64_t end) {
+        struct range *r = calloc(1, sizeof *r), **link = &f->ranges;
+
+        if (!r)
+                return NULL;
+        r->pos = r->mark = pos;
+        r->end = end;
+        while (*link)
+                link = &(*link)->next;
+        *link = r;
+        return r;
+}
+
+int fetch_begin(struct fetch *f, uint64_t got) {
+        uint64_t held = window_next(f->window);
+
+        return got >= held || range_new(f, got, held) ? 0 : -ENOMEM;
+}
+
+/* Takes @n segments (the last ones of the blob: fewer) and puts them at the window's end. */
+static bool extend(struct fetch *f, size_t n, size_t limit) {
+        struct segment *segments[FETCH_MAX_RANGE_SEGMENTS];
+        uint64_t left = f->size - window_next(f->window);
+        uint64_t most = (left + SEGMENT_SIZE - 1) / SEGMENT_SIZE;
+
+        if (n > FETCH_MAX_RANGE_SEGMENTS)
+                n = FETCH_MAX_RANGE_SEGMENTS;
+        if (n > most)
+                n = (size_t)most;
+        if (!arena_take(f->arena, segments, n, &f->held, limit))
+                return false;
+        window_extend(f->window, segments, n);
+        return true;
+}
+
+static struct range *next_new(struct fetch *f, const struct fetch_limits *l) {
+        uint64_t pos = window_next(f->window);
+
+        if (f->streaming || pos >= f->size || !extend(f, l->range_segments, l->segments))
+                return NULL;
+        struct range *r = range_new(f, pos, window_next(f->window));
+        if (!r)
+                fail_memory(f);
+        return r;
+}
+
+struct range *fetch_next(struct fetch *f, const struct fetch_limits *l, int64_t now_ms,
+                         int64_t *ret_wait_ms) {
+        struct range *r;
+
+        if (f->failed || window_is_locating(f->window))
+                return NULL;
+        for (r = f->ranges; r; r = r->next) {
+                if (r->state != RANGE_READY)
+                        continue;
+                if (r->not_before_ms <= now_ms)
+                        break;
+                if (r->not_before_ms - now_ms < *ret_wait_ms)
+                        *ret_wait_ms = r->not_before_ms - now_ms;
+        }
+        if (!r)
+                r = next_new(f, l);
+        if (!r)
+                return NULL;
+        r->state = RANGE_RUNNING;
+        if (!r->stream)
+                r->mark = r->pos;
+        return r;
+}
+
+/* A full segment is written from here, before the reader can be through with it. */
+static void show(struct fetch *f, struct segment *s) {
+        if (s->got == s->len && f->file)
+                place_segment(f->file, s);
+        window_show(f->window, s);
+}
+
+/* What came since the last time that the reader was told is shown now; the range may wait for long. */
+static void show_rest(struct fetch *f, const struct range *r) {
+        struct segment *s = r->pos < r->end ? window_at(f->window, r->pos) : NULL;
+
+        if (s && s->got > s->fill)
+                show(f, s);
+}
+
+void fetch_become_stream(struct fetch *f) {
+        for (const struct range *r = f->ranges; r; r = r->next)
+                show_rest(f, r);
+        drop_ranges(f);
+        f->streaming = true;
+        struct range *stream = range_new(f, 0, f->size);
+        if (!stream)
+                fail_memory(f);
+        else
+                stream->stream = true;
+        log_debug(FETCH, "%s does not honour ranges: one stream", f->host);
+}
+
+static void copy(struct fetch *f, struct range *r, const char *data, size_t len) {
+        while (len > 0 && r->pos < r->end) {
+                struct segment *s = window_at(f->window, r->pos);
+                size_t n = s->len - s->got;
+
+                if (n > len)
+                        n = len;
+                memcpy(s->data + s->got, data, n);
+                s->got += n;
+                r->pos += n;
+                data += n;
+                len -= n;
+                if (s->got == s->len || s->got - s->fill >= WINDOW_STEP)
+                        show(f, s);
+        }
+}
+
+/* Segments for all bytes before @end? */
+static bool reserve(struct fetch *f, uint64_t end, size_t limit) {
+        while (window_next(f->window) < end)
+                if (!extend(f, 1, limit))
+                        return false;
+        return true;
+}
+
+bool fetch_may_go_on(struct fetch *f, const struct fetch_limits *l, const struct range *r) {
+        return r->pos == r->end || reserve(f, r->pos + 1, l->segments);
+}
+
+bool fetch_store(struct fetch *f, const struct fetch_limits *l, struct range *r, const char *data,
+                 size_t len) {
+        if (len > r->end - r->pos)
+                len = (size_t)(r->end - r->pos);
+        while (len > 0) {
+                size_t n = len < SEGMENT_SIZE ? len : SEGMENT_SIZE;
+
+                if (r->stream) {
+                        uint64_t missing = window_missing(f->window, r->pos);
+
+                        if (missing > r->pos) {
+                                uint64_t known = missing - r->pos;
+
+                                if (known < n)
+                                        n = (size_t)known;
+                                data += n;
+                                r->pos += n;
+                                len -= n;
+                                continue;
+                        }
+                        if (!reserve(f, r->pos + n, l->segments))
+                                return false;
+                        size_t room = SEGMENT_SIZE - (size_t)(r->pos % SEGMENT_SIZE);
+                        if (n > room) /* what follows may be here already */
+                                n = room;
+                }
+                copy(f, r, data, n);
+                data += n;
+                len -= n;
+        }
+        return true;
+}
+
+static void range_free(struct fetch *f, struct range *r) {
+        struct range **link = &f->ranges;
+
+        while (*link != r)
+                link = &(*link)->next;
+        *link = r->next;
+        free(r);
+}
+
+static int64_t backoff_ms(unsigned tries) {
+        int64_t wait = BACKOFF_FIRST_MS;
+
+        while (tries-- > 1 && wait < BACKOFF_MAX_MS)
+                wait *= 2;
+        if (wait > BACKOFF_MAX_MS)
+                wait = BACKOFF_MAX_MS;
+        return wait / 2 + random() % (wait / 2 + 1); /* jitter: many nodes see the same failure */
+}
+
+static void try_again(struct fetch *f, struct range *r, int64_t wait_ms, int64_t now_ms,
+                      const struct error *e) {
+        if (r->pos >= r->mark + PROGRESS)
+                r->tries = 0;
+        r->tries++;
+        f->retries++;
+        if (r->tries >= FETCH_MAX_TRIES || (r->stream && ++r->restarts >= FETCH_MAX_RESTARTS)) {
+                fail(f, e);
+                return;
+        }
+        int64_t wait = backoff_ms(r->tries);
+        if (wait < wait_ms)
+                wait = wait_ms;
+        if (wait > SERVER_WAIT_MAX_MS)
+                wait = SERVER_WAIT_MAX_MS;
+        if (r->stream) {
+                r->mark = r->pos > r->mark ? r->pos : r->mark;
+                r->pos = 0;
+        }
+        r->not_before_ms = now_ms + wait;
+        r->state = RANGE_READY;
+        log_debug(FETCH, "bytes %" PRIu64 "-%" PRIu64 " again in %" PRId64 " ms (try %u): %s", r->pos,
+                  r->end - 1, wait, r->tries, e ? e->text : "");
+}
+
+void fetch_ended(struct fetch *f, struct range *r, enum oci_verdict verdict, int64_t wait_ms, int64_t now_ms,
+                 const struct error *e) {
+        show_rest(f, r);
+        if (r->pos == r->end) {
+                range_free(f, r);
+                return;
+        }
+        if (verdict == OCI_VERDICT_FATAL) {
+                fail(f, e);
+                return;
+        }
+        try_again(f, r, wait_ms, now_ms, e);
+        if (verdict == OCI_VERDICT_LOCATE)
+                window_ask_locate(f->window);
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fetch: which bytes of one blob are to be asked for next, and what becomes of those that come. No I/O:
+ * conns.c asks and tells. The reactor's own, but for the host and the counters.
+ *
+ *   range:  READY --(handed out)--> RUNNING --(all there)--> gone
+ *             ^                         |
+ *             +---(failed: waits)-------+
+ *
+ * The segments of a range are taken when it is made, so a range that runs never waits for memory, and the
+ * range at the window's front always has its own: the front always moves on. A server without ranges gives
+ * one stream instead, which takes segments as it goes and is paused when there are none; it starts from zero
+ * after a failure and skips what is here already.
+ */
+#pragma once
+
+#include "oci/blob.h"
+#include "stager/place.h"
+#include "stager/window.h"
+
+#include <stdatomic.h>
+
+#define FETCH_MAX_TRIES 6u     /* in a row without progress */
+#define FETCH_MAX_RESTARTS 20u /* of a stream, even with progress */
+#define FETCH_MAX_RANGE_SEGMENTS 1024u
+
+enum range_state { RANGE_READY, RANGE_RUNNING };
+
+struct range {
+        struct range *next; /* by position */
+        enum range_state state;
+        bool stream;       /* the whole blob from zero */
+        uint64_t pos, end; /* next byte to receive; one past the last */
+        uint64_t mark;     /* pos when it was last handed out; of a stream the furthest ever */
+        unsigned tries, restarts;
+        int64_t not_before_ms;
+};
+
+struct fetch {
+        struct fetch *next; /* the reactor's list */
+        struct oci_blob *blob;
+        struct window *window;
+        struct arena *arena;
+        struct place_file *file; /* not NULL: segments that are full are written to it */
+        uint64_t size;
+        struct range *ranges;
+        bool streaming;
+        bool failed;   /* the window has the reason */
+        unsigned held; /* segments; guarded by the arena */
+
+        atomic_uint connections;
+        atomic_uint_fast64_t received, retries;
+        pthread_mutex_t lock; /* guards host */
+        char host[256];
+};
+
+struct fetch_limits {
+        size_t segments;       /* that one fetch may hold */
+        size_t range_segments; /* of one range */
+};
+
+void fetch_init(struct fetch *f, struct arena *a, struct window *w, struct oci_blob *b, uint64_t size);
+void fetch_destroy(struct fetch *f);
+/* From the start, on the blob thread, while the reactor does not have it. Counters go on. */
+void fetch_reset(struct fetch *f);
+void fetch_set_host(struct fetch *f, const char *host); /* any thread */
+void fetch_copy_host(struct fetch *f, char *host, size_t size);
+/* The first @got bytes are here: asks for the rest of the first segment, if there is one. -ENOMEM */
+int fetch_begin(struct fetch *f, uint64_t got);
+
+/* The range to ask for now, RUNNING, or NULL. *ret_wait_ms is lowered to the time until one becomes due. */
+struct range *fetch_next(struct fetch *f, const struct fetch_limits *l, int64_t now_ms, int64_t *ret_wait_ms);
+/* The server does not do ranges: one stream from now on. No range is RUNNING. */
+void fetch_become_stream(struct fetch *f);
+
+/* Takes what came for a range: true, or false (a stream only): no memory now, give it again later. Bytes
+ * beyond the end are dropped. */
+bool fetch_store(struct fetch *f, const struct fetch_limits *l, struct range *r, const char *data,
+                 size_t len);
+/* Would fetch_store() take at least one more byte of a stream? */
+bool fetch_may_go_on(struct fetch *f, const struct fetch_limits *l, const struct range *r);
+/* The request ended. @verdict OK: but not all is there unless pos == end. @e: why it failed. */
+void fetch_ended(struct fetch *f, struct range *r, enum oci_verdict verdict, int64_t wait_ms, int64_t now_ms,
+                 const struct error *e);

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The blob thread locates: it may block, the reactor may not. The first segment comes with the first answer;
+ * a blob that is no larger is complete then and the reactor never hears of it. When an address expires the
+ * reactor asks by WINDOW_LOCATE, which is heard when there is nothing left to read.
+ */
+#include "stager/intake.h"
+
+#include "base/log.h"
+#include "base/metrics.h"
+
+#include <inttypes.h>
+#include <sys/stat.h>
+
+static int locate_again(struct transfer *t, struct error *e) {
+        struct oci_blob *b = t->order.source;
+        size_t none = 0;
+        int r = oci_blob_locate(b, NULL, 0, &none, e);
+
+        if (r < 0)
+                return r;
+        fetch_set_host(&t->fetch, oci_blob_host(b));
+        window_located(&t->window);
+        reactor_wake(t->engine->reactor);
+        return 0;
+}
+
+static int begin_file(struct intake *in, struct error *e) {
+        const struct transfer *t = in->transfer;
+        struct stat st;
+
+        if (fstat(oci_blob_file(t->order.source), &st) < 0)
+                return error_errno(e, errno, "look at a blob of the layout");
+        if ((uint64_t)st.st_size != t->order.size)
+                return error_set(e, ERROR_DATA_LOSS,
+                                 "a blob of the layout has %" PRIu64 " bytes, its descriptor says %" PRIu64,
+                                 (uint64_t)st.st_size, t->order.size);
+        in->segment = arena_wait(t->engine->arena);
+        return 0;
+}
+
+/* The first bytes are in @s: they become the window's first segment. */
+static int begin_window(struct transfer *t, struct segment *s, size_t got, struct error *e) {
+        window_extend(&t->window, &s, 1);
+        s->got = got;
+        if (s->got == s->len && t->fetch.file)
+                place_segment(t->fetch.file, s);
+        window_show(&t->window, s);
+        t->fetch.received += got;
+        if (got > 0)
+                metric_add(FETCHED_BYTES, (double)got, oci_blob_registry(t->order.source));
+        if (got == t->order.size)
+                return 0;
+        if (fetch_begin(&t->fetch, got) < 0)
+                return error_errno(e, ENOMEM, "fetch a blob");
+        fetch_set_host(&t->fetch, oci_blob_host(t->order.source));
+        reactor_attach(t->engine->reactor, &t->fetch);
+        t->attached = true;
+        return 0;
+}
+
+static int begin_blob(struct intake *in, struct error *e) {
+        struct transfer *t = in->transfer;
+        struct segment *s = arena_wait(t->engine->arena);
+        size_t cap = t->order.size < SEGMENT_SIZE ? (size_t)t->order.size : SEGMENT_SIZE, got = 0;
+        int r = oci_blob_locate(t->order.source, s->data, cap, &got, e);
+
+        if (r >= 0)
+                r = window_check(&t->window, e);
+        if (r < 0 || oci_blob_file(t->order.source) >= 0) {
+                arena_unref(t->engine->arena, s);
+                return r < 0 ? r : begin_file(in, e);
+        }
+        return begin_window(t, s, got < cap ? got : cap, e);
+}
+
+int intake_begin(struct intake *in, struct transfer *t, struct error *e) {
+        int r = window_check(&t->window, e);
+
+        *in = (struct intake){ .transfer = t };
+        t->verified = 0;
+        if (r < 0)
+                return r;
+        if (digest_stream_new(&in->digest) < 0)
+                return error_errno(e, ENOMEM, "verify a blob");
+        r = t->order.size > 0 ? begin_blob(in, e) : 0;
+        in->begun = r == 0;
+        return r;
+}
+
+static int next_of_file(struct intake *in, const void **ret, size_t *ret_len, struct error *e) {
+        const struct transfer *t = in->transfer;
+        uint64_t left = t->order.size - in->offset;
+        size_t want = left < SEGMENT_SIZE ? (size_t)left : SEGMENT_SIZE;
+        ssize_t n;
+
+        if (left == 0)
+                return 0;
+        do
+                n = pread(oci_blob_file(t->order.source), in->segment->data, want, (off_t)in->offset);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return error_errno(e, errno, "read a blob of the layout");
+        if (n == 0)
+                return error_set(e, ERROR_DATA_LOSS, "a blob of the layout became shorter while it was read");
+        in->offset += (uint64_t)n;
+        *ret = in->segment->data;
+        *ret_len = (size_t)n;
+        return 1;
+}
+
+static int next_of_window(struct intake *in, const void **ret, size_t *ret_len, struct error *e) {
+        struct transfer *t = in->transfer;
+
+        window_consume(&t->window, in->given);
+        in->given = 0;
+        for (;;) {
+                int r = window_read(&t->window, ret, ret_len, e);
+
+                if (r == WINDOW_DATA)
+                        in->given = *ret_len;
+                if (r != WINDOW_LOCATE)
+                        return r;
+                r = locate_again(t, e);
+                if (r < 0)
+                        return r;
+        }
+}
+
+int intake_next(struct intake *in, const void **ret, size_t *ret_len, struct error *e) {
+        struct transfer *t = in->transfer;
+        int r;
+
+        if (in->segment) {
+                r = window_check(&t->window, e);
+                if (r == 0)
+                        r = next_of_file(in, ret, ret_len, e);
+        } else {
+                r = next_of_window(in, ret, ret_len, e);
+        }
+        if (r <= 0)
+                return r;
+        if (digest_stream_update(in->digest, *ret, *ret_len) < 0)
+                return error_set(e, ERROR_INTERNAL, "SHA-256 failed");
+        t->verified += *ret_len;
+        return 1;
+}
+
+int intake_drain(struct intake *in, struct error *e) {
+        const void *data;
+        size_t len;
+        int r;
+
+        do
+                r = intake_next(in, &data, &len, e);
+        while (r > 0);
+        return r;
+}
+
+int intake_digest(struct intake *in, struct digest *ret) {
+        return digest_stream_final(in->digest, ret);
+}
+
+void intake_end(struct intake *in) {
+        struct transfer *t = in->transfer;
+
+        if (t->attached)
+                reactor_detach(t->engine->reactor, &t->fetch);
+        t->attached = false;
+        if (in->segment)
+                arena_unref(t->engine->arena, in->segment);
+        in->segment = NULL;
+        if (in->digest)
+                digest_stream_free(in->digest);
+        in->digest = NULL;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * intake: a blob's bytes in order, on the blob thread, wherever they come from: the window that the reactor
+ * fills, or a file of an OCI layout. Every byte goes through the digest here, once, before anybody else sees
+ * it.
+ */
+#pragma once
+
+#include "stager/transfer.h"
+
+struct intake {
+        struct transfer *transfer;
+        bool begun; /* there is, or will be, something to read */
+        struct digest_stream *digest;
+        size_t given;            /* bytes handed out that are to be given back to the window */
+        uint64_t offset;         /* in the layout's file */
+        struct segment *segment; /* that the file is read into */
+};
+
+/* Finds the blob and lets the fetch begin. */
+int intake_begin(struct intake *in, struct transfer *t, struct error *e);
+/* The next bytes, valid until the next call: 1, 0 at the end, or a negative errno. */
+int intake_next(struct intake *in, const void **ret, size_t *ret_len, struct error *e);
+int intake_drain(struct intake *in, struct error *e);
+int intake_digest(struct intake *in, struct digest *ret); /* after the end */
+void intake_end(struct intake *in);                       /* takes the fetch away from the reactor */

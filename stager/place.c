@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A large file is cut into cells of SEGMENT_SIZE. Bytes are collected in one segment, a cell or the part of
+ * one between two holes, which goes to the disk when it is full or when a hole follows. O_DIRECT wants
+ * offsets and lengths in blocks, so the last write runs over the end and the file is cut to its size when it
+ * is closed.
+ *
+ *   open  -> ended (place_end) -> closed (its last write is done)
+ *
+ * Files are closed on the blob thread only; the reactor counts the writes down. After the reactor has counted
+ * the last one it does not touch the file or the placer any more. A file system that refuses O_DIRECT at open
+ * or at the first write gets plain writes.
+ */
+#include "stager/place.h"
+
+#include "base/log.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define BLOCK ((size_t)4096)
+#define MAX_OPEN 32u /* files with writes under way */
+
+struct place_file {
+        struct placer *placer;
+        struct place_file *next;
+        int fd;
+        bool direct;   /* guarded by placer.lock once writes are under way */
+        bool large;    /* goes through segments */
+        bool allocate; /* fallocate() ahead of the writes */
+        bool ended;
+        struct place_end end;
+        uint64_t size; /* expected */
+        uint64_t allocated;
+        uint64_t reached;    /* end of the bytes so far */
+        struct segment *cur; /* being collected; pos is its cell's offset in the file */
+        size_t from, fill;   /* part of cur that is used */
+        unsigned pending;    /* writes under way; guarded by placer.lock */
+        struct disk_op sync;
+};
+
+static size_t block_down(size_t n) {
+        return n & ~(BLOCK - 1);
+}
+
+static size_t block_up(size_t n) {
+        return block_down(n + BLOCK - 1);
+}
+
+void placer_init(struct placer *p) {
+        pthread_mutex_init(&p->lock, NULL);
+        pthread_cond_init(&p->changed, NULL);
+}
+
+static void wait_written(const struct place_file *f) {
+        struct placer *p = f->placer;
+        LOCK_SCOPE(&p->lock);
+
+        while (f->pending > 0)
+                pthread_cond_wait(&p->changed, &p->lock);
+}
+
+static void file_free(struct place_file *f) {
+        struct placer *p = f->placer;
+        struct place_file **link = &p->files;
+
+        while (*link != f)
+                link = &(*link)->next;
+        *link = f->next;
+        p->n_files--;
+        if (f->cur)
+                arena_unref(p->arena, f->cur);
+        close(f->fd);
+        free(f);
+}
+
+static void close_all(struct placer *p) {
+        while (p->files) {
+                wait_written(p->files);
+                file_free(p->files);
+        }
+}
+
+void placer_destroy(struct placer *p) {
+        close_all(p);
+        pthread_cond_destroy(&p->changed);
+        pthread_mutex_destroy(&p->lock);
+}
+
+void placer_restart(struct placer *p) {
+        close_all(p);
+        LOCK_SCOPE(&p->lock);
+        p->claimed = 0;
+        p->written = 0;
+        p->error.kind = ERROR_NONE;
+}
+
+/* May @bytes more be placed? Asks in large steps, so that small members do not ask each time. */
+static int claim(struct placer *p, uint64_t bytes, struct error *e) {
+        if (bytes > UINT64_MAX / 4 - p->claimed)
+                return error_set(e, ERROR_INVALID, "the archive unpacks to more bytes than a disk can have");
+        uint64_t want = p->claimed + bytes;
+
+        if (want > p->allowed) {
+                uint64_t more = (want - p->allowed + PLACE_GROW_STEP - 1) / PLACE_GROW_STEP * PLACE_GROW_STEP;
+                int r = p->grow ? p->grow(p->userdata, more, e) : 0;
+
+                if (r < 0)
+                        return r;
+                p->allowed += more;
+        }
+        p->claimed = want;
+        return 0;
+}
+
+static void report(struct placer *p, uint64_t bytes) {
+        uint64_t news = 0;
+
+        {
+                LOCK_SCOPE(&p->lock);
+                p->written += bytes;
+                if (p->written > p->reported) {
+                        news = p->written - p->reported;
+                        p->reported = p->written;
+                }
+        }
+        if (news > 0 && p->wrote)
+                p->wrote(p->userdata, news);
+}
+
+static int failed(struct placer *p, struct error *e) {
+        LOCK_SCOPE(&p->lock);
+        return p->error.kind == ERROR_NONE ? 0 : error_copy(e, &p->error);
+}
+
+/* The file system said no to O_DIRECT only now. True: the write is to be tried again. */
+static bool drop_direct(struct place_file *f, int result) {
+        LOCK_SCOPE(&f->placer->lock);
+
+        if (result != -EINVAL && result != -EOPNOTSUPP)
+                return false;
+        int flags = fcntl(f->fd, F_GETFL);
+        if (!f->direct && !(flags & O_DIRECT))
+                return false;
+        if (fcntl(f->fd, F_SETFL, flags & ~O_DIRECT) < 0)
+                return false;
+        f->direct = false;
+        log_info("The file system refuses direct writes (%s); writing through the page cache",
+                 strerror(-result));
+        return true;
+}
+
+static void on_written(struct ring_op *op, int result) {
+        struct segment *s = op->owner;
+        struct place_file *f = s->file;
+        struct placer *p = f->placer;
+        struct error e = { .kind = ERROR_NONE };
+
+        if (result < 0 && s->op.len > 0 && !s->retried && drop_direct(f, result)) {
+                s->retried = true;
+                disk_submit(p->reactor, &s->op);
+                return;
+        }
+        if (result < 0)
+                error_errno(&e, result, "write to the cache's disk");
+        else
+                report(p, s->payload);
+        arena_unref(p->arena, s);
+        if (result < 0 && p->window)
+                window_fail(p->window, &e);
+
+        LOCK_SCOPE(&p->lock);
+        if (result < 0 && p->error.kind == ERROR_NONE)
+                p->error = e;
+        if (--f->pending == 0)
+                pthread_cond_signal(&p->changed);
+}
+
+/* Hands a reference of @s over to the write of [from, from + len) of its data. */
+static void submit(struct place_file *f, struct segment *s, size_t from, size_t len, uint64_t offset) {
+        size_t padded = block_up(len);
+
+        memset(s->data + from + len, 0, padded - len);
+        s->file = f;
+        s->payload = len;
+        s->retried = false;
+        s->op = (struct disk_op){ .op = { .done = on_written, .owner = s },
+                                  .fd = f->fd,
+                                  .data = s->data + from,
+                                  .len = padded,
+                                  .offset = offset };
+        {
+                LOCK_SCOPE(&f->placer->lock);
+                f->pending++;
+        }
+        disk_submit(f->placer->reactor, &s->op);
+}
+
+static void flush(struct place_file *f) {
+        struct segment *s = take_ptr(f->cur);
+
+        submit(f, s, f->from, f->fill - f->from, s->pos + f->from);
+}
+
+/* Without this every write at the end of the file would wait for the one before it. */
+static int allocate(struct place_file *f, uint64_t upto, struct error *e) {
+        while (f->allocate && f->allocated < upto) {
+                uint64_t left = f->size - f->allocated;
+                uint64_t n = left < PLACE_GROW_STEP ? left : PLACE_GROW_STEP;
+
+                if (n == 0)
+                        break;
+                if (fallocate(f->fd, 0, (off_t)f->allocated, (off_t)n) == 0) {
+                        f->allocated += n;
+                        continue;
+                }
+                if (errno == EINTR)
+                        continue;
+                if (errno == ENOSPC || errno == EDQUOT)
+                        return error_errno(e, errno, "allocate %" PRIu64 " bytes in the cache", f->size);
+                f->allocate = false; /* the file system cannot; it works without */
+        }
+        return 0;
+}
+
+static int open_new(struct placer *p, bool *ret_direct, int parent_fd, const char *name, struct error *e) {
+        int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+
+        if (*ret_direct) {
+                int fd = openat(parent_fd, name, flags | O_DIRECT, 0600);
+
+                if (fd >= 0)
+                        return fd;
+                if (errno != EINVAL && errno != EOPNOTSUPP)
+                        return error_errno(e, errno, "create %s", name);
+                log_info("The file system has no direct writes; writing through the page cache");
+                (void)unlinkat(parent_fd, name, 0); /* made before it was refused */
+                *ret_direct = p->direct = false;
+        }
+        int fd = openat(parent_fd, name, flags, 0600);
+        return fd < 0 ? error_errno(e, errno, "create %s", name) : fd;
+}
+
+static int open_file(struct place_file **ret, struct placer *p, int parent_fd, const char *name,
+                     const struct place_file *as, struct error *e) {
+        bool direct = as->large && p->direct;
+        int fd = open_new(p, &direct, parent_fd, name, e);
+
+        if (fd < 0)
+                return fd;
+        struct place_file *f = malloc(sizeof *f);
+        if (!f) {
+                close(fd);
+                return error_errno(e, ENOMEM, "create %s", name);
+        }
+        *f = *as;
+        f->placer = p;
+        f->fd = fd;
+        f->direct = direct;
+        f->next = p->files;
+        p->files = f;
+        p->n_files++;
+        *ret = f;
+        return 0;
+}
+
+static void on_synced(struct ring_op *op, int result) {
+        struct place_file *f = op->owner;
+        struct placer *p = f->placer;
+        LOCK_SCOPE(&p->lock);
+
+        if (result < 0 && p->error.kind == ERROR_NONE)
+                error_errno(&p->error, result, "flush a file to the cache's disk");
+        if (--f->pending == 0)
+                pthread_cond_signal(&p->changed);
+}
+
+static int file_sync(struct place_file *f, struct error *e) {
+        f->sync = (struct disk_op){ .op = { .done = on_synced, .owner = f }, .sync = true, .fd = f->fd };
+        {
+                LOCK_SCOPE(&f->placer->lock);
+                f->pending++;
+        }
+        disk_submit(f->placer->reactor, &f->sync);
+        wait_written(f);
+        return failed(f->placer, e);
+}
+
+static int file_close(struct place_file *f, struct error *e) {
+        struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, f->end.mtime };
+        int r = 0;
+
+        if (ftruncate(f->fd, (off_t)f->end.size) < 0)
+                r = error_errno(e, errno, "set the size of a file");
+        else if (fchmod(f->fd, f->end.mode) < 0)
+                r = error_errno(e, errno, "set the mode of a file");
+        else if (futimens(f->fd, times) < 0)
+                r = error_errno(e, errno, "set the time of a file");
+        else if (f->end.sync)
+                r = file_sync(f, e);
+        file_free(f);
+        return r;
+}
+
+/* Closes the ended files whose writes are done. */
+static int reap(struct placer *p, struct error *e) {
+        int r = failed(p, e);
+
+        for (struct place_file *f = p->files, *next; f && r == 0; f = next) {
+                bool done;
+
+                next = f->next;
+                {
+                        LOCK_SCOPE(&p->lock);
+                        done = f->ended && f->pending == 0;
+                }
+                if (done)
+                        r = file_close(f, e);
+        }
+        return r;
+}
+
+int place_open(struct place_file **ret, struct placer *p, int parent_fd, const char *name, uint64_t size,
+               bool sparse, struct error *e) {
+        int r = reap(p, e);
+
+        if (r < 0)
+                return r;
+        if (p->n_files >= MAX_OPEN) {
+                const struct place_file *oldest = p->files;
+
+                while (oldest->next)
+                        oldest = oldest->next;
+                wait_written(oldest);
+                r = reap(p, e);
+                if (r < 0)
+                        return r;
+        }
+        bool large = p->reactor && size >= PLACE_SMALL;
+        return open_file(ret, p, parent_fd, name,
+                         &(struct place_file){ .size = size,
+                                               .large = large,
+                                               .allocate = large && !sparse && size > SEGMENT_SIZE },
+                         e);
+}
+
+static int write_small(struct place_file *f, const char *data, size_t len, uint64_t offset, struct error *e) {
+        for (size_t done = 0; done < len;) {
+                ssize_t n = pwrite(f->fd, data + done, len - done, (off_t)(offset + done));
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return error_errno(e, n < 0 ? errno : EIO, "write to the cache's disk");
+                done += (size_t)n;
+        }
+        report(f->placer, len);
+        return 0;
+}
+
+/* Makes f->cur a segment that has bytes up to @at in its cell, or zeros before it if it is new. */
+static void make_room(struct place_file *f, uint64_t cell, size_t at) {
+        if (f->cur && (f->cur->pos != cell || block_down(at) > block_up(f->fill)))
+                flush(f);
+        if (!f->cur) {
+                f->cur = arena_wait(f->placer->arena);
+                f->cur->pos = cell;
+                f->from = f->fill = block_down(at);
+        }
+        if (at > f->fill)
+                memset(f->cur->data + f->fill, 0, at - f->fill);
+}
+
+static int write_large(struct place_file *f, const char *data, size_t len, uint64_t offset, struct error *e) {
+        int r = allocate(f, offset + len, e);
+
+        if (r < 0)
+                return r;
+        while (len > 0) {
+                size_t at = (size_t)(offset % SEGMENT_SIZE), n = SEGMENT_SIZE - at;
+
+                if (n > len)
+                        n = len;
+                make_room(f, offset - at, at);
+                memcpy(f->cur->data + at, data, n);
+                f->fill = at + n;
+                if (f->fill == SEGMENT_SIZE)
+                        flush(f);
+                data += n;
+                offset += n;
+                len -= n;
+        }
+        return failed(f->placer, e);
+}
+
+int place_write(struct place_file *f, const void *data, size_t len, uint64_t offset, struct error *e) {
+        if (offset < f->reached || offset > INT64_MAX - len)
+                return error_set(e, ERROR_INVALID, "the archive's data goes backwards at byte %" PRIu64,
+                                 offset);
+        int r = claim(f->placer, len, e);
+        if (r < 0)
+                return r;
+        f->reached = offset + len;
+        return f->large ? write_large(f, data, len, offset, e) : write_small(f, data, len, offset, e);
+}
+
+int place_end(struct place_file *f, const struct place_end *end, struct error *e) {
+        f->end = *end;
+        f->ended = true;
+        if (f->cur)
+                flush(f);
+        return f->large ? failed(f->placer, e) : file_close(f, e);
+}
+
+int placer_drain(struct placer *p, struct error *e) {
+        for (struct place_file *f = p->files; f; f = f->next)
+                wait_written(f);
+        return reap(p, e);
+}
+
+int place_open_raw(struct place_file **ret, struct placer *p, int parent_fd, const char *name, uint64_t size,
+                   struct error *e) {
+        const struct place_file as = { .size = size, .large = true, .allocate = true };
+        struct place_file *f;
+        int r = claim(p, size, e);
+
+        if (r < 0)
+                return r;
+        r = open_file(&f, p, parent_fd, name, &as, e);
+        if (r < 0)
+                return r;
+        r = allocate(f, size, e);
+        if (r < 0)
+                return r; /* placer_destroy() closes it */
+        *ret = f;
+        return 0;
+}
+
+int place_write_raw(struct place_file *f, const void *data, size_t len, uint64_t offset, struct error *e) {
+        return write_large(f, data, len, offset, e);
+}
+
+void place_segment(struct place_file *f, struct segment *s) {
+        arena_ref(f->placer->arena, s);
+        submit(f, s, 0, s->len, s->pos);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * place: a transfer's files on their way to the disk. Large files are written with O_DIRECT through the ring,
+ * in aligned segments, several files at once; small ones with pwrite(2). Files appear under their final names
+ * below the caller's directory, and are complete and closed once placer_drain() has returned 0.
+ *
+ *   placer_init -> place_open -> place_write … -> place_end -> … -> placer_drain -> placer_destroy
+ *
+ * All on the blob thread, but for place_segment(), which the reactor calls for a blob that is one raw file.
+ */
+#pragma once
+
+#include "stager/window.h"
+
+#include <sys/stat.h>
+#include <time.h>
+
+#define PLACE_SMALL ((uint64_t)64 << 10) /* smaller files are not worth a segment */
+#define PLACE_GROW_STEP ((uint64_t)64 << 20)
+
+struct placer {
+        struct reactor *reactor; /* NULL: every file by pwrite, no arena */
+        struct arena *arena;
+        struct window *window; /* told when a write fails; may be NULL */
+        bool direct;           /* try O_DIRECT */
+        uint64_t allowed;      /* bytes that may be placed without asking grow() */
+        int (*grow)(void *userdata, uint64_t bytes, struct error *e);
+        void (*wrote)(void *userdata, uint64_t bytes); /* both may be NULL */
+        void *userdata;
+
+        uint64_t claimed;         /* bytes placed or about to be */
+        struct place_file *files; /* open */
+        unsigned n_files;
+        pthread_mutex_t lock; /* guards what follows, and pending of the files */
+        pthread_cond_t changed;
+        uint64_t reported;  /* high-water mark of `written` that wrote() was told */
+        uint64_t written;   /* since the last placer_restart() */
+        struct error error; /* the first write that failed */
+};
+
+void placer_init(struct placer *p);    /* after the settings above are filled in */
+void placer_destroy(struct placer *p); /* closes what is open, after its writes */
+/* All is thrown away and done again; wrote() is not told the same bytes twice. No file is open. */
+void placer_restart(struct placer *p);
+
+struct place_file;
+struct place_end {
+        uint64_t size;
+        mode_t mode;
+        struct timespec mtime;
+        bool sync; /* flush it to the disk before it is closed; needs a reactor */
+};
+
+/* Makes @name (one component, must not exist) in @parent_fd. @size: what it is going to be; @sparse: with
+ * holes. */
+int place_open(struct place_file **ret, struct placer *p, int parent_fd, const char *name, uint64_t size,
+               bool sparse, struct error *e);
+/* Offsets only go forward; what is left out is a hole. */
+int place_write(struct place_file *f, const void *data, size_t len, uint64_t offset, struct error *e);
+/* Gives the file away: it is closed when its writes are done. */
+int place_end(struct place_file *f, const struct place_end *end, struct error *e);
+int placer_drain(struct placer *p, struct error *e);
+
+/* The raw way: a file of exactly @size bytes, whose segments are written as they are. */
+int place_open_raw(struct place_file **ret, struct placer *p, int parent_fd, const char *name, uint64_t size,
+                   struct error *e);
+/* Bytes of it that are not in a segment of the window. */
+int place_write_raw(struct place_file *f, const void *data, size_t len, uint64_t offset, struct error *e);
+/* Writes @s, which is full, at its position; holds a reference until that is done. Any thread. */
+void place_segment(struct place_file *f, struct segment *s);

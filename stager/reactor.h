@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * reactor: the one thread that owns the ring, curl's sockets and all connections. Other threads send it work:
+ * writes (disk.h) and fetches. It never blocks but in ring_wait().
+ */
+#pragma once
+
+#include "base/settings.h"
+#include "stager/arena.h"
+#include "stager/fetch.h"
+
+struct reactor;
+/* Starts the thread. */
+int reactor_new(struct reactor **ret, const struct settings *s, struct arena *a, struct error *e);
+void reactor_free(struct reactor *r); /* no fetch is attached; writes under way are waited for */
+DEFINE_CLEANUP(struct reactor *, reactor_free);
+const char *reactor_io(const struct reactor *r); /* "uring" or "posix" */
+
+/* From any other thread. */
+void reactor_attach(struct reactor *r, struct fetch *f);
+void reactor_detach(struct reactor *r, struct fetch *f); /* returns when the reactor has let go of @f */
+void reactor_wake(struct reactor *r);                    /* something it looks at has changed */

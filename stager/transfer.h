@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* transfer: the life of one blob on a blob thread, and what the engine gives it to work with. Internal to the
+ * engine. */
+#pragma once
+
+#include "stager/engine.h"
+#include "stager/fetch.h"
+#include "stager/place.h"
+#include "stager/reactor.h"
+#include "stager/window.h"
+
+#define ENGINE_BLOB_THREADS 4u
+
+typedef void transfer_done(void *userdata, int result, const struct transfer_result *r,
+                           const struct error *e);
+
+struct engine {
+        struct arena *arena;
+        struct reactor *reactor;
+        bool direct; /* engine.write is not "buffered" */
+        pthread_t threads[ENGINE_BLOB_THREADS];
+        unsigned n_threads;
+
+        pthread_mutex_t lock;  /* guards what follows */
+        pthread_cond_t queued; /* a transfer was queued, or stopping */
+        struct transfer *queue, **queue_end;
+        struct transfer *running[ENGINE_BLOB_THREADS];
+        bool stopping;
+};
+
+struct transfer {
+        struct engine *engine;
+        struct transfer *next; /* in the queue */
+        struct transfer_order order;
+        transfer_done *done;
+        struct window window;
+        struct fetch fetch;
+        struct placer placer;
+        atomic_uint_fast64_t verified; /* bytes that went into the digest, in order */
+        bool attached;                 /* the reactor has the fetch */
+};
+
+/* Runs to the end and fills @e or @ret; does not call done(). Blob thread. */
+int transfer_run(struct transfer *t, struct transfer_result *ret, struct error *e);

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libarchive parses the headers and hands out pointers into what the source gave; it never touches the file
+ * system. Each member is made below its parent's descriptor: the last one of a name wins, and what was there
+ * before is removed first and never written through. Large files are still being written when the next member
+ * is made; all are waited for at the end.
+ *
+ * Modes are for readers: no set-id bits, nobody but root writes, everybody reads. Owners, devices and
+ * extended attributes are left out. Runs on the blob thread.
+ */
+#include "stager/unpack.h"
+
+#include "base/log.h"
+#include "base/path.h"
+#include "stager/unpack_notes.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <locale.h>
+#include <string.h>
+
+#define DIR_MODE 0755
+
+struct unpack {
+        int tree_fd;
+        struct placer *placer;
+        const struct unpack_source *source;
+        struct archive *archive;
+        bool source_failed; /* source_error is the reason of libarchive's failure */
+        struct error source_error;
+        unsigned members;
+        bool markers; /* there are link markers */
+        struct unpack_notes notes;
+        struct unpack_result result;
+};
+
+struct member { /* one that is being made */
+        struct archive_entry *entry;
+        char *path;       /* clean */
+        const char *name; /* its last component */
+        int parent_fd;
+};
+
+DEFINE_CLEANUP(struct archive *, archive_read_free);
+
+enum name_kind { NAME_PLAIN, NAME_WHITEOUT, NAME_IGNORED, NAME_FORBIDDEN };
+
+/* Names of ".wh..wh." are aufs' own business, but for the opaque mark. */
+static enum name_kind component_kind(const char *c, size_t len, bool last) {
+        static const char opaque[] = ".wh..wh..opq";
+
+        if (len < 4 || memcmp(c, ".wh.", 4) != 0)
+                return NAME_PLAIN;
+        if (len >= sizeof UNPACK_LINK_MARKER - 1 &&
+            memcmp(c, UNPACK_LINK_MARKER, sizeof UNPACK_LINK_MARKER - 1) == 0)
+                return NAME_FORBIDDEN;
+        if (last && len == sizeof opaque - 1 && memcmp(c, opaque, len) == 0)
+                return NAME_WHITEOUT;
+        if (len >= 8 && memcmp(c, ".wh..wh.", 8) == 0)
+                return NAME_IGNORED;
+        return last && len > 4 ? NAME_WHITEOUT : NAME_FORBIDDEN;
+}
+
+static enum name_kind name_kind(const char *path) {
+        enum name_kind kind = NAME_PLAIN;
+
+        for (const char *c = path; *c && kind == NAME_PLAIN;) {
+                size_t len = strcspn(c, "/");
+
+                kind = component_kind(c, len, c[len] == '\0');
+                c += len + (c[len] == '/');
+        }
+        return kind;
+}
+
+/* Container tools give absolute names too and mean the tree's root by it. */
+static int clean_name(char **ret, const char *name, struct error *e) {
+        if (!name || !*name)
+                return error_set(e, ERROR_INVALID, "the archive has a member without a readable name");
+        return path_clean(ret, name + strspn(name, "/"), e);
+}
+
+static la_ssize_t on_read(struct archive *a, void *userdata, const void **buffer) {
+        struct unpack *u = userdata;
+        size_t len = 0;
+        int r = u->source->next(u->source->userdata, buffer, &len, &u->source_error);
+
+        if (r < 0) {
+                u->source_failed = true;
+                archive_set_error(a, EIO, "no more input");
+                return -1;
+        }
+        return r == 0 ? 0 : (la_ssize_t)len;
+}
+
+static int archive_failed(const struct unpack *u, struct error *e) {
+        const char *why = archive_error_string(u->archive);
+
+        if (u->source_failed)
+                return error_copy(e, &u->source_error);
+        return error_set(e, ERROR_INVALID, "the archive is malformed (%s)", why ? why : "unknown reason");
+}
+
+/* A member may be warned about for what we do not use: the names of its owner. */
+static bool is_harmless(struct archive *a) {
+        const char *why = archive_error_string(a);
+
+        return why && (strncmp(why, "Uname ", 6) == 0 || strncmp(why, "Gname ", 6) == 0);
+}
+
+static int link_marker(char name[static NAME_MAX + 1], const char *of, struct error *e) {
+        int n = snprintf(name, NAME_MAX + 1, "%s%s", UNPACK_LINK_MARKER, of);
+
+        return n <= NAME_MAX
+                   ? 0
+                   : error_set(e, ERROR_INVALID, "the archive's hard link %s has too long a name", of);
+}
+
+/* What has the name now goes; a directory with all that is in it. */
+static int remove_old(struct unpack *u, const struct member *m, struct error *e) {
+        char marker[NAME_MAX + 1];
+
+        if (u->markers && link_marker(marker, m->name, NULL) == 0)
+                (void)unlinkat(m->parent_fd, marker, 0);
+        if (unlinkat(m->parent_fd, m->name, 0) == 0 || errno == ENOENT)
+                return 0;
+        if (errno == EISDIR || errno == EPERM)
+                return path_remove_tree(m->parent_fd, m->name, e);
+        return error_errno(e, errno, "replace %s", m->path);
+}
+
+static struct timespec mtime_of(struct archive_entry *entry) {
+        struct timespec t = { .tv_sec = archive_entry_mtime(entry),
+                              .tv_nsec = archive_entry_mtime_nsec(entry) };
+
+        if (t.tv_nsec < 0 || t.tv_nsec > 999999999)
+                t.tv_nsec = 0;
+        return t;
+}
+
+static int copy_data(struct unpack *u, struct place_file *f, struct error *e) {
+        const void *data;
+        size_t len;
+        la_int64_t offset;
+
+        for (;;) {
+                int r = archive_read_data_block(u->archive, &data, &len, &offset);
+
+                if (r == ARCHIVE_EOF)
+                        return 0;
+                if (r != ARCHIVE_OK)
+                        return archive_failed(u, e);
+                if (offset < 0)
+                        return error_set(e, ERROR_INVALID, "the archive is malformed (negative offset)");
+                if (len == 0)
+                        continue;
+                r = place_write(f, data, len, (uint64_t)offset, e);
+                if (r < 0)
+                        return r;
+        }
+}
+
+static int make_file(struct unpack *u, const struct member *m, struct error *e) {
+        la_int64_t size = archive_entry_size(m->entry);
+        bool sparse = archive_entry_sparse_count(m->entry) > 0;
+        struct place_file *f;
+
+        if (size < 0)
+                return error_set(e, ERROR_INVALID, "the archive's %s has a negative size", m->path);
+        int r = remove_old(u, m, e);
+        if (r < 0)
+                return r;
+        r = place_open(&f, u->placer, m->parent_fd, m->name, (uint64_t)size, sparse, e);
+        if (r < 0)
+                return r;
+        r = copy_data(u, f, e);
+        if (r < 0)
+                return r; /* the placer closes it */
+        u->result.files++;
+        unpack_note_file(&u->notes, m->path);
+        return place_end(f,
+                         &(struct place_end){
+                             .size = (uint64_t)size,
+                             .mode = ((archive_entry_perm(m->entry) & 0777) | 0444) & ~(mode_t)022,
+                             .mtime = mtime_of(m->entry),
+                         },
+                         e);
+}
+
+static int make_directory(struct unpack *u, const struct member *m, struct error *e) {
+        struct stat st;
+
+        if (!*m->path)
+                return unpack_note_dir(&u->notes, m->path, mtime_of(m->entry), e);
+        if (fstatat(m->parent_fd, m->name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode)) {
+                int r = remove_old(u, m, e);
+
+                if (r < 0)
+                        return r;
+                if (mkdirat(m->parent_fd, m->name, DIR_MODE) < 0)
+                        return error_errno(e, errno, "make the directory %s", m->path);
+        }
+        return unpack_note_dir(&u->notes, m->path, mtime_of(m->entry), e);
+}
+
+static int make_symlink(struct unpack *u, const struct member *m, struct error *e) {
+        const char *target = archive_entry_symlink(m->entry);
+        struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, mtime_of(m->entry) };
+
+        if (!target || !*target || strlen(target) >= PATH_MAX)
+                return error_set(e, ERROR_INVALID, "the archive's symbolic link %s has no usable target",
+                                 m->path);
+        int r = remove_old(u, m, e);
+        if (r < 0)
+                return r;
+        if (symlinkat(target, m->parent_fd, m->name) < 0)
+                return error_errno(e, errno, "make the symbolic link %s", m->path);
+        (void)utimensat(m->parent_fd, m->name, times, AT_SYMLINK_NOFOLLOW);
+        return 0;
+}
+
+static int make_small_file(struct unpack *u, int parent_fd, const char *name, const char *content,
+                           const struct timespec *mtime, struct error *e) {
+        size_t len = strlen(content);
+        struct place_file *f;
+        int r = place_open(&f, u->placer, parent_fd, name, len, false, e);
+
+        if (r < 0)
+                return r;
+        r = len > 0 ? place_write(f, content, len, 0, e) : 0;
+        if (r < 0)
+                return r;
+        return place_end(f, &(struct place_end){ .size = len, .mode = 0444, .mtime = *mtime }, e);
+}
+
+static int make_marker(struct unpack *u, const struct member *m, const char *target, struct error *e) {
+        char marker[NAME_MAX + 1];
+        struct timespec mtime = mtime_of(m->entry);
+        int r = link_marker(marker, m->name, e);
+
+        if (r < 0)
+                return r;
+        r = remove_old(u, m, e);
+        if (r < 0)
+                return r;
+        u->markers = true;
+        if (unlinkat(m->parent_fd, marker, 0) < 0 && errno != ENOENT)
+                return error_errno(e, errno, "replace the link %s", m->path);
+        return make_small_file(u, m->parent_fd, marker, target, &mtime, e);
+}
+
+/* The directory that holds @path, which is clean. -ENOENT without text if there is none. */
+static int open_parent(int tree_fd, const char *path, struct error *e) {
+        const char *slash = strrchr(path, '/');
+        _cleanup_free_ char *parent = slash ? strndup(path, (size_t)(slash - path)) : strdup("");
+
+        if (!parent)
+                return error_errno(e, ENOMEM, "unpack");
+        return path_open(tree_fd, parent, O_RDONLY | O_DIRECTORY, 0, e);
+}
+
+static int make_link(struct unpack *u, const struct member *m, const char *to, struct error *e) {
+        _cleanup_free_ char *target = NULL;
+        _cleanup_close_ int fd = -1;
+        struct stat st;
+        int r = clean_name(&target, to, e);
+
+        if (r < 0)
+                return error_wrap(e, "the archive's hard link %s", m->path);
+        if (!*target || name_kind(target) != NAME_PLAIN)
+                return error_set(e, ERROR_INVALID, "the archive's hard link %s has a forbidden target",
+                                 m->path);
+        if (strcmp(target, m->path) == 0)
+                return 0;
+        fd = open_parent(u->tree_fd, target, e);
+        if (fd == -ENOENT)
+                return make_marker(u, m, target, e);
+        if (fd < 0)
+                return error_set(e, ERROR_INVALID,
+                                 "the archive's hard link %s leads through a link or a file", m->path);
+        if (fstatat(fd, path_base(target), &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? make_marker(u, m, target, e)
+                                       : error_errno(e, errno, "look at %s", target);
+        if (S_ISDIR(st.st_mode))
+                return error_set(e, ERROR_INVALID, "the archive's hard link %s leads to a directory",
+                                 m->path);
+        r = remove_old(u, m, e);
+        if (r < 0)
+                return r;
+        if (linkat(fd, path_base(target), m->parent_fd, m->name, 0) < 0)
+                return errno == ENOENT
+                           ? error_set(e, ERROR_INVALID, "the archive's hard link %s replaces its own target",
+                                       m->path)
+                           : error_errno(e, errno, "link %s", m->path);
+        return 0;
+}
+
+static int make_whiteout(struct unpack *u, const struct member *m, struct error *e) {
+        struct timespec mtime = mtime_of(m->entry);
+        int r = remove_old(u, m, e);
+
+        return r < 0 ? r : make_small_file(u, m->parent_fd, m->name, "", &mtime, e);
+}
+
+static int make_member(struct unpack *u, const struct member *m, enum name_kind kind, struct error *e) {
+        const char *link = archive_entry_hardlink(m->entry);
+        mode_t type = archive_entry_filetype(m->entry);
+
+        if (!*m->path)
+                return type == AE_IFDIR && !link
+                           ? make_directory(u, m, e)
+                           : error_set(e, ERROR_INVALID, "the archive replaces its own root");
+        if (kind == NAME_WHITEOUT)
+                return make_whiteout(u, m, e);
+        if (link)
+                return make_link(u, m, link, e);
+        switch (type) {
+        case AE_IFREG:
+                return make_file(u, m, e);
+        case AE_IFDIR:
+                return make_directory(u, m, e);
+        case AE_IFLNK:
+                return make_symlink(u, m, e);
+        default: /* devices, pipes and sockets have no place in a model */
+                return 0;
+        }
+}
+
+static int unpack_member(struct unpack *u, struct archive_entry *entry, struct error *e) {
+        _cleanup_free_ char *path = NULL;
+        _cleanup_close_ int parent_fd = -1;
+        int r = clean_name(&path, archive_entry_pathname(entry), e);
+
+        if (r < 0)
+                return error_wrap(e, "the archive's member %u", u->members);
+        enum name_kind kind = name_kind(path);
+        if (kind == NAME_IGNORED)
+                return 0;
+        if (kind == NAME_FORBIDDEN)
+                return error_set(e, ERROR_INVALID, "the archive's member %s has a reserved name", path);
+        parent_fd = *path ? path_make_dirs(u->tree_fd, path, DIR_MODE, true, e)
+                          : path_open(u->tree_fd, "", O_RDONLY | O_DIRECTORY, 0, e);
+        if (parent_fd == -ELOOP || parent_fd == -ENOTDIR || parent_fd == -EXDEV)
+                return error_set(e, ERROR_INVALID, "the archive's member %s leads through a link or a file",
+                                 path);
+        if (parent_fd < 0)
+                return parent_fd;
+        const struct member m = {
+                .entry = entry, .path = path, .name = path_base(path), .parent_fd = parent_fd
+        };
+        return make_member(u, &m, kind, e);
+}
+
+static int unpack_members(struct unpack *u, struct error *e) {
+        struct archive_entry *entry;
+
+        for (;;) {
+                int r = archive_read_next_header(u->archive, &entry);
+
+                if (r == ARCHIVE_EOF)
+                        return 0;
+                if (r != ARCHIVE_OK && !(r == ARCHIVE_WARN && is_harmless(u->archive)))
+                        return archive_failed(u, e);
+                if (++u->members > UNPACK_MAX_MEMBERS)
+                        return error_set(e, ERROR_INVALID, "the archive has more than %u members",
+                                         UNPACK_MAX_MEMBERS);
+                r = unpack_member(u, entry, e);
+                if (r < 0)
+                        return r;
+        }
+}
+
+static int run(struct unpack *u, struct error *e) {
+        _cleanup_(archive_read_freep) struct archive *a = archive_read_new();
+
+        if (!a)
+                return error_errno(e, ENOMEM, "read the archive");
+        u->archive = a;
+        archive_read_support_format_tar(a);
+        archive_read_support_format_empty(a);
+        archive_read_support_filter_none(a);
+        if (archive_read_open(a, u, NULL, on_read, NULL) != ARCHIVE_OK)
+                return archive_failed(u, e);
+        int r = unpack_members(u, e);
+        if (r < 0)
+                return r;
+        r = placer_drain(u->placer, e);
+        return r < 0 ? r : unpack_notes_finish(&u->notes, u->tree_fd, e);
+}
+
+int unpack_tar(struct unpack_result *ret, int tree_fd, struct placer *p, const struct unpack_source *source,
+               struct error *e) {
+        struct unpack u = { .tree_fd = tree_fd, .placer = p, .source = source };
+        /* Names in PAX headers are UTF-8; in the C locale libarchive would not hand them out. */
+        locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+        locale_t before = utf8 ? uselocale(utf8) : (locale_t)0;
+        int r = run(&u, e);
+
+        if (utf8) {
+                uselocale(before);
+                freelocale(utf8);
+        }
+        unpack_notes_clear(&u.notes);
+        if (r == 0)
+                *ret = u.result;
+        return r;
+}

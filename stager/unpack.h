@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * unpack: a tar stream into a directory tree, member by member, each to its final place. The archive is
+ * hostile: names are resolved beneath the tree without following a link, and everything is counted.
+ *
+ * What the layer says about other layers is left for the cache: whiteouts (".wh.*") become empty files, and a
+ * hard link to a file that is not in this archive becomes a file UNPACK_LINK_MARKER + name that holds the
+ * target's clean path.
+ */
+#pragma once
+
+#include "stager/place.h"
+
+#define UNPACK_MAX_MEMBERS 1000000u
+#define UNPACK_LINK_MARKER ".wh..wh.link."
+
+struct unpack_source {
+        /* The next bytes of the tar stream, valid until the next call: 1, 0 at the end, or a negative errno.
+         */
+        int (*next)(void *userdata, const void **ret, size_t *ret_len, struct error *e);
+        void *userdata;
+};
+
+struct unpack_result {
+        uint64_t files; /* regular ones */
+};
+
+/* Reads up to the archive's end mark. Files are complete and durable when it returns 0. A malformed or
+ * forbidden archive is ERROR_INVALID; what the source or the placer says is passed on. */
+int unpack_tar(struct unpack_result *ret, int tree_fd, struct placer *p, const struct unpack_source *source,
+               struct error *e);
