@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* status: the jobs of the daemon; with --watch again and again, in place on a terminal. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "tools/modelstage/commands.h"
+#include "tools/modelstage/daemon.h"
+#include "tools/modelstage/output.h"
+#include "tools/modelstage/table.h"
+
+static json_t *job_json(const Modelstage__V1__Job *j) {
+        json_t *item = cli_must(json_object());
+
+        output_set(item, "reference", output_text(j->reference));
+        output_set(item, "digest", output_text_or_null(j->digest));
+        output_set(item, "state", output_text(j->state));
+        output_set(item, "done", json_integer(j->done));
+        output_set(item, "size", json_integer(j->size));
+        output_set(item, "rate", json_integer(j->rate));
+        output_set(item, "eta", output_seconds(j->eta_ms));
+        output_set(item, "connections", json_integer(j->connections));
+        output_set(item, "host", output_text_or_null(j->host));
+        output_set(item, "retries", json_integer(j->retries));
+        output_set(item, "waiting", json_integer(j->waiting));
+        output_set(item, "error", output_text_or_null(j->error));
+        return item;
+}
+
+static void print_json(const Modelstage__V1__StatusResponse *s, bool one_line) {
+        json_t *list = cli_must(json_array());
+
+        for (size_t i = 0; i < s->n_jobs; i++)
+                json_array_append_new(list, job_json(s->jobs[i]));
+        if (one_line)
+                output_json_line(list);
+        else
+                output_json(list);
+}
+
+static void print_table(const Modelstage__V1__StatusResponse *s) {
+        static const char *const headers[] = { "REFERENCE", "STATE",        ">DONE", ">SIZE",    ">RATE",
+                                               ">ETA",      ">CONNECTIONS", "HOST",  ">RETRIES", ">WAITING",
+                                               NULL };
+        _cleanup_(table_freep) struct table *t = table_new(headers);
+        char text[TEXT_SHORT];
+
+        for (size_t i = 0; i < s->n_jobs; i++) {
+                const Modelstage__V1__Job *j = s->jobs[i];
+                table_cell(t, j->reference);
+                table_cell(t, j->state);
+                if (j->size > 0)
+                        table_cellf(t, "%d%%", (int)((double)j->done * 100 / (double)j->size));
+                else
+                        table_cell(t, "");
+                table_cell(t, j->size > 0 ? text_format_size((uint64_t)j->size, text) : "");
+                table_cell(t, j->rate > 0 ? text_format_rate((uint64_t)j->rate, text) : "");
+                table_cell(t, j->eta_ms >= 0 ? text_format_duration(j->eta_ms, text) : "");
+                table_cellf(t, "%d", j->connections);
+                table_cell(t, j->host);
+                table_cellf(t, "%lld", (long long)j->retries);
+                table_cellf(t, "%d", j->waiting);
+        }
+        table_print(t, stdout);
+}
+
+static int on_status(const ProtobufCMessage *m, void *userdata, struct error *e) {
+        const Modelstage__V1__StatusResponse *s = (const void *)m;
+        const struct args *a = userdata;
+        bool watch = args_has(a, ARG_BIT(WATCH));
+
+        if (a->output == ARG_OUTPUT_JSON) {
+                print_json(s, watch);
+        } else {
+                if (watch && isatty(STDOUT_FILENO))
+                        fputs("\033[H\033[J", stdout);
+                print_table(s);
+        }
+        if (fflush(stdout) != 0)
+                return error_errno(e, errno, "write the jobs to stdout");
+        return 0;
+}
+
+int cmd_status(const struct args *a) {
+        Modelstage__V1__StatusRequest req = MODELSTAGE__V1__STATUS_REQUEST__INIT;
+        _cleanup_daemon_ struct daemon d = { 0 };
+        struct error e = { 0 };
+        int r = daemon_open(&d, a);
+
+        if (r != 0)
+                return r;
+        req.watch = args_has(a, ARG_BIT(WATCH));
+        if (daemon_stream(&d, "Status", &req.base, &modelstage__v1__status_response__descriptor, on_status,
+                          (void *)a, &e) < 0)
+                return daemon_fail(&d, &e);
+        return CLI_DONE;
+}
