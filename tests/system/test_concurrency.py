@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many requests at once: one transfer, one model, everybody gets it."""
+import concurrent.futures
+
+import grpc
+import pytest
+from harness.layout import file_sums
+from harness.process import wait_until
+
+pytestmark = pytest.mark.concurrent
+
+
+def all_at_once(calls):
+    with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
+        return [f.result() for f in [pool.submit(c) for c in calls]]
+
+
+def test_twenty_publishes_fetch_once(daemon, registry):
+    registry.set(total="48MiB")
+    model = registry.ref("raw")
+    targets = all_at_once([lambda n=n: daemon.publish(f"v{n}", model) for n in range(20)])
+    size = sum(b["size"] for b in registry.blobs("raw"))
+    assert size <= registry.blob_bytes() < size + 100_000
+    hit, miss, joined = daemon.requests_by_result()
+    assert miss == 1 and hit + joined == 19
+    assert all(file_sums(t) == registry.files("raw") for t in targets)
+    assert daemon.cli("ls", "-o", "json").json()[0]["mounts"] == 20
+    all_at_once([lambda n=n: daemon.unpublish(f"v{n}") for n in range(20)])
+    assert daemon.cli("ls", "-o", "json").json()[0]["mounts"] == 0
+
+
+def test_models_that_share_blobs_share_the_transfer(life):
+    registry = life.registry(synthetic={"one": "raw:16MiB:2:same", "two": "raw:16MiB:2:same"}, total="16MiB")
+    daemon = life.daemon(registry)
+    all_at_once([lambda n=n: daemon.cli("warm", registry.ref(n)).ok() for n in ("one", "two")])
+    assert registry.blob_bytes() < 17 << 20
+    assert daemon.cli("df", "-o", "json").json()["used"] < 17 << 20
+
+
+def test_different_models_are_staged_together(life):
+    names = [f"m{n}" for n in range(6)]
+    registry = life.registry(synthetic={n: "raw:8MiB:2" if n < "m3" else "tar:8MiB:2" for n in names})
+    daemon = life.daemon(registry)
+    all_at_once([lambda n=n: daemon.publish(n, registry.ref(n)) for n in names])
+    for name in names:
+        assert file_sums(daemon.target(name)) == registry.files(name)
+        daemon.unpublish(name)
+
+
+def test_a_caller_that_goes_away_does_not_stop_the_others(daemon, registry):
+    registry.set(total="24MiB")
+    model = registry.ref("raw")
+
+    def leave():
+        with pytest.raises(grpc.RpcError):
+            daemon.publish("gone", model, timeout=0.7)
+
+    all_at_once([leave, lambda: daemon.publish("stays", model)])
+    assert file_sums(daemon.target("stays")) == registry.files("raw")
+    daemon.unpublish("stays")
+    daemon.unpublish("gone")
+
+
+def test_publish_and_unpublish_and_remove_at_once_leave_a_working_cache(daemon, registry):
+    model = registry.ref("modelpacks", "raw")
+
+    def in_and_out(n):
+        for _ in range(5):
+            daemon.publish(f"v{n}", model)
+            daemon.unpublish(f"v{n}")
+
+    def remove(_):
+        for _ in range(10):
+            assert daemon.cli("rm", model).status in (0, 1, 4)  # gone, mounted, not there
+
+    all_at_once([lambda n=n: in_and_out(n) for n in range(6)] + [lambda: remove(0)])
+    with daemon.published("last", model) as path:
+        assert "model.safetensors" in file_sums(path)
+
+
+def test_other_calls_are_answered_while_publishes_wait(daemon, registry):
+    import csi_pb2
+    registry.set(silent=True)
+    model = registry.ref("raw")
+    with concurrent.futures.ThreadPoolExecutor(64) as pool:
+        waiting = [pool.submit(daemon.publish, f"v{n}", model, timeout=20) for n in range(64)]
+        wait_until(lambda: registry.stats()["connections"] > 1, "the daemon asks the registry")
+        assert daemon.node.NodeGetInfo(csi_pb2.NodeGetInfoRequest(), timeout=10).node_id == "test-node"
+        assert daemon.cli("ls", "-o", "json").json() is not None
+        registry.set(silent=False)
+        registry.stop()
+        for call in waiting:
+            assert isinstance(call.exception(), grpc.RpcError)
