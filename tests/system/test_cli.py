@@ -171,7 +171,7 @@ def test_fetch_that_is_interrupted_leaves_nothing(build, registry, life):
     registry.set(total="8MiB")
     command = [*wrapper(), build / "modelstage", "fetch", "--plain-http", registry.ref("big"), folder]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as fetch:
-        wait_until(lambda: registry.blob_bytes() > MIB, "the transfer runs")
+        wait_until(lambda: registry.blob_bytes(live=True) > MIB, "the transfer runs")
         fetch.send_signal(signal.SIGINT)
         assert fetch.wait(60) != 0, fetch.stderr.read()
     assert not folder.exists() or list(folder.iterdir()) == []

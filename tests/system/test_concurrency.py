@@ -84,7 +84,7 @@ def test_other_calls_are_answered_while_publishes_wait(daemon, registry):
     model = registry.ref("raw")
     with concurrent.futures.ThreadPoolExecutor(64) as pool:
         waiting = [pool.submit(daemon.publish, f"v{n}", model, timeout=20) for n in range(64)]
-        wait_until(lambda: registry.stats()["connections"] > 1, "the daemon asks the registry")
+        wait_until(lambda: registry.live()["connections"] > 1, "the daemon asks the registry")
         assert daemon.node.NodeGetInfo(csi_pb2.NodeGetInfoRequest(), timeout=10).node_id == "test-node"
         assert daemon.cli("ls", "-o", "json").json() is not None
         registry.set(silent=False)

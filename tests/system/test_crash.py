@@ -56,7 +56,7 @@ def test_volume_unmounted_behind_our_back_has_no_lease_after_a_restart(daemon, r
 def test_killed_while_staging_nothing_partial_is_shown_or_trusted(daemon, registry):
     registry.set(total="24MiB")
     daemon.cli("warm", "--detach", registry.ref("big")).ok()
-    wait_until(lambda: registry.blob_bytes() > 4 << 20, "some of the model has come")
+    wait_until(lambda: registry.blob_bytes(live=True) > 4 << 20, "some of the model has come")
     daemon.kill9()
     registry.set(total=0)
     daemon.start()
@@ -71,7 +71,7 @@ def test_killed_again_and_again_while_staging_ends_with_the_right_files(daemon, 
     for part in (1, 2, 4, 8):
         registry.reset_stats()
         daemon.cli("warm", "--detach", registry.ref("tar")).ok()
-        wait_until(lambda part=part: registry.blob_bytes() > part << 20, "a part of the model has come")
+        wait_until(lambda part=part: registry.blob_bytes(live=True) > part << 20, "a part of the model has come")
         daemon.kill9()
         daemon.start()
     with daemon.published(MOUNTED, registry.ref("tar")) as path:

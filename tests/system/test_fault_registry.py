@@ -138,7 +138,7 @@ def test_too_many_at_once_is_429_with_retry_after(server, blob):
     server.set(max_blobs=1, retry_after=7, stall_after=10)
     first = threading.Thread(target=lambda: pytest.raises(Exception, get, server, blob[0]))
     first.start()
-    wait_until(lambda: server.stats()["paths"].get(blob[0], {}).get("now") == 1, "the first is under way")
+    wait_until(lambda: server.live()["paths"].get(blob[0], {}).get("now") == 1, "the first is under way")
     status, headers, _ = get(server, blob[0])
     assert (status, headers["Retry-After"]) == (429, "7")
     server.stop()

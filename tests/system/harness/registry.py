@@ -38,12 +38,21 @@ class FaultRegistry:
     def set(self, **knobs):
         self._call("PUT", "/_knobs", knobs)
 
-    def stats(self):
-        """Counters only; log() has the requests one by one."""
+    def live(self):
+        """Counters as they are now. A request counts when its answer has gone out, which may be after the client has read it."""
         return self._call("GET", "/_stats?brief")
+
+    def stats(self):
+        """Counters when no request is under way any more; log() has the requests one by one."""
+        return wait_until(lambda: self._settled(self.live()), "the registry has answered all")
+
+    @staticmethod
+    def _settled(stats):
+        return None if any(p["now"] for p in stats["paths"].values()) else stats
 
     def log(self, *kinds):
         """The last 10,000 requests; kinds such as "blobs" or "manifests" choose."""
+        self.stats()
         log = self._call("GET", "/_stats")["log"]
         return [r for r in log if not kinds or any(f"/{k}/" in r["path"] for k in kinds)]
 
@@ -59,9 +68,10 @@ class FaultRegistry:
         """Layers of the manifest, as descriptors."""
         return self._call("GET", f"/v2/{repository}/manifests/{tag}")["layers"]
 
-    def blob_bytes(self):
-        """Sent for blobs, on both listeners."""
-        return sum(p["bytes"] for name, p in self.stats()["paths"].items() if "/blobs/" in name or "/storage/" in name)
+    def blob_bytes(self, live=False):
+        """Sent for blobs, on both listeners; live: while more is on its way."""
+        paths = (self.live() if live else self.stats())["paths"]
+        return sum(p["bytes"] for name, p in paths.items() if "/blobs/" in name or "/storage/" in name)
 
     def stop(self):
         self.process.popen.stdin.close()
