@@ -124,7 +124,7 @@ static size_t put_utf8(char out[4], uint32_t c) {
 static int scan_escape(struct scan *s, char out[4], struct error *e) {
         static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
         const char *at;
-        uint32_t u;
+        uint32_t u = 0;
         int c = scan_byte(s, e), r;
 
         if (c < 0)
