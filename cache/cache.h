@@ -2,14 +2,14 @@
 /*
  * cache: models on this node's disk.
  *
- *   <root>/layers/sha256/<hex>/blob | tree/     one raw blob, or one unpacked layer; beside it blob.json | tree.json
- *   <root>/models/sha256/<key>/                 one model as pods see it: hard links into layers; <key>.json beside it
- *   <root>/staging/<hex>.blob | <hex>.tree/     what is being written
- *   <root>/index.db                             SQLite (WAL): models, layers, tags, leases, pins, last use, hits
+ *   <root>/layers/sha256/<hex>/blob | tree/     one raw blob, or one unpacked layer; beside it blob.json |
+ * tree.json <root>/models/sha256/<key>/                 one model as pods see it: hard links into layers;
+ * <key>.json beside it <root>/staging/<hex>.blob | <hex>.tree/     what is being written <root>/index.db
+ * SQLite (WAL): models, layers, tags, leases, pins, last use, hits
  *
- * What is under layers/ or models/ is complete and durable: it got there by one rename after its digest had matched. The index is a
- * cache of the truth on disk (the .json records) and of mountinfo: it is rebuilt when it is missing or broken. Thread-safe.
- * One process at a time: the root is locked.
+ * What is under layers/ or models/ is complete and durable: it got there by one rename after its digest had
+ * matched. The index is a cache of the truth on disk (the .json records) and of mountinfo: it is rebuilt when
+ * it is missing or broken. Thread-safe. One process at a time: the root is locked.
  */
 #pragma once
 
@@ -24,8 +24,8 @@
 
 struct cache;
 
-/* Makes the root if missing (0700), locks it (ERROR_PRECONDITION: another process has it), removes what a crash left in
- * staging/, repairs the index, reconciles leases with mountinfo. @s is kept by reference. */
+/* Makes the root if missing (0700), locks it (ERROR_PRECONDITION: another process has it), removes what a
+ * crash left in staging/, repairs the index, reconciles leases with mountinfo. @s is kept by reference. */
 int cache_open(struct cache **ret, const struct settings *s, struct error *e);
 void cache_close(struct cache *c);
 DEFINE_CLEANUP(struct cache *, cache_close);
@@ -42,36 +42,39 @@ int cache_tag_put(struct cache *c, const char *reference, const struct digest *d
 struct cache_layer {
         struct digest digest;
         enum plan_packing packing;
-        uint64_t size;          /* of the blob on the wire */
-        uint64_t bytes;         /* of the files */
+        uint64_t size;  /* of the blob on the wire */
+        uint64_t bytes; /* of the files */
         uint64_t files;
 };
 
-bool cache_layer_find(struct cache *c, const struct digest *digest, enum plan_packing packing, struct cache_layer *ret /* may be NULL */);
+bool cache_layer_find(struct cache *c, const struct digest *digest, enum plan_packing packing,
+                      struct cache_layer *ret /* may be NULL */);
 
-/* A layer being written. Its directory descriptor is for the engine: raw data goes to the file "blob" in it, archive
- * members go below the directory "tree". */
+/* A layer being written. Its directory descriptor is for the engine: raw data goes to the file "blob" in it,
+ * archive members go below the directory "tree". */
 struct cache_staging;
-int cache_staging_begin(struct cache_staging **ret, struct cache *c, const struct digest *digest, enum plan_packing packing,
-                        struct error *e);
-int cache_staging_dir(const struct cache_staging *s);   /* borrowed; "blob" or "tree" is made below it */
-/* The digest has matched and every file's data is durable: writes the record, renames, syncs the directories, enters the index.
- * Frees @s in every case. If someone else was faster that is success. */
+int cache_staging_begin(struct cache_staging **ret, struct cache *c, const struct digest *digest,
+                        enum plan_packing packing, struct error *e);
+int cache_staging_dir(const struct cache_staging *s); /* borrowed; "blob" or "tree" is made below it */
+/* The digest has matched and every file's data is durable: writes the record, renames, syncs the directories,
+ * enters the index. Frees @s in every case. If someone else was faster that is success. */
 int cache_staging_seal(struct cache_staging *s, const struct cache_layer *layer, struct error *e);
-void cache_staging_abort(struct cache_staging *s);      /* removes what is there, frees; NULL is fine */
+void cache_staging_abort(struct cache_staging *s); /* removes what is there, frees; NULL is fine */
 
 /* ---- space ---- */
 
-/* Promises @bytes of disk to a job before its first byte is asked for. ERROR_NO_SPACE says needed, free and what is in the way.
- * Reservations may grow (compressed archives) and shrink (as bytes are written they are no longer only promised). */
+/* Promises @bytes of disk to a job before its first byte is asked for. ERROR_NO_SPACE says needed, free and
+ * what is in the way. Reservations may grow (compressed archives) and shrink (as bytes are written they are
+ * no longer only promised). */
 struct cache_reservation;
 int cache_reserve(struct cache_reservation **ret, struct cache *c, uint64_t bytes, struct error *e);
 int cache_reservation_grow(struct cache_reservation *r, uint64_t bytes, struct error *e);
-void cache_reservation_consume(struct cache_reservation *r, uint64_t bytes);    /* thread-safe; never below zero */
-void cache_reservation_release(struct cache_reservation *r);    /* NULL is fine */
+void cache_reservation_consume(struct cache_reservation *r,
+                               uint64_t bytes);              /* thread-safe; never below zero */
+void cache_reservation_release(struct cache_reservation *r); /* NULL is fine */
 
 struct cache_space {
-        uint64_t capacity, used, reserved, free;        /* free: what a new model may take */
+        uint64_t capacity, used, reserved, free; /* free: what a new model may take */
         uint64_t models, layers, saved;
 };
 int cache_space(struct cache *c, struct cache_space *ret, struct error *e);
@@ -80,16 +83,16 @@ int cache_space(struct cache *c, struct cache_space *ret, struct error *e);
 
 struct cache_model {
         struct digest key, manifest;
-        char *reference;        /* canonical, as first asked for */
+        char *reference; /* canonical, as first asked for */
         enum plan_format format;
-        uint64_t size, files;   /* of the tree as pods see it */
+        uint64_t size, files; /* of the tree as pods see it */
         uint64_t hits;
         int64_t last_used_ms, created_ms;
-        unsigned mounts;        /* leases now */
+        unsigned mounts; /* leases now */
         bool pinned;
-        bool is_private;        /* fetched with credentials that not everybody has */
-        int64_t expires_ms;     /* ttl of a warm; 0: none */
-        char *path;             /* absolute, of the tree */
+        bool is_private;    /* fetched with credentials that not everybody has */
+        int64_t expires_ms; /* ttl of a warm; 0: none */
+        char *path;         /* absolute, of the tree */
 };
 void cache_model_free(struct cache_model *m);
 DEFINE_CLEANUP(struct cache_model *, cache_model_free);
@@ -101,19 +104,22 @@ void cache_model_used(struct cache *c, const struct digest *key, bool hit);
 /* All; *ret is to be freed with cache_model_list_free(). */
 int cache_model_list(struct cache *c, struct cache_model ***ret, size_t *ret_n, struct error *e);
 void cache_model_list_free(struct cache_model **list, size_t n);
-/* Models that @text names: a reference (with any selection) or a manifest digest "sha256:…" or its unambiguous prefix of
- * at least 6 hex digits. ERROR_NOT_FOUND if none. */
-int cache_model_match(struct cache *c, const char *text, struct cache_model ***ret, size_t *ret_n, struct error *e);
+/* Models that @text names: a reference (with any selection) or a manifest digest "sha256:…" or its
+ * unambiguous prefix of at least 6 hex digits. ERROR_NOT_FOUND if none. */
+int cache_model_match(struct cache *c, const char *text, struct cache_model ***ret, size_t *ret_n,
+                      struct error *e);
 
 /*
- * Makes the model's tree from layers that are all here: hard links, later layers win, whiteouts and opaque directories
- * applied, selection applied, durable, one rename. If it is here already that is success.
- * ERROR_INVALID: nothing is selected, or two files in one place. @manifest_json (may be NULL) goes into the record.
+ * Makes the model's tree from layers that are all here: hard links, later layers win, whiteouts and opaque
+ * directories applied, selection applied, durable, one rename. If it is here already that is success.
+ * ERROR_INVALID: nothing is selected, the root is missing, or two raw blobs in one place. ERROR_NOT_FOUND: a
+ * layer is not here.
  */
 int cache_model_build(struct cache *c, const struct digest *key, const struct model_plan *plan,
                       const struct oci_selection *selection, bool is_private, struct error *e);
 int cache_model_pin(struct cache *c, const struct digest *key, bool pin, int64_t expires_ms, struct error *e);
-/* Tree, record, index entry, and layers that nothing uses any more. ERROR_PRECONDITION while it has leases. */
+/* Tree, record, index entry, and layers that nothing uses any more. ERROR_PRECONDITION while it has leases.
+ */
 int cache_model_remove(struct cache *c, const struct digest *key, uint64_t *ret_freed, struct error *e);
 
 struct cache_file {
@@ -122,31 +128,36 @@ struct cache_file {
         mode_t mode;
 };
 /* The tree's files in path order; to be freed with cache_file_list_free(). */
-int cache_model_files(struct cache *c, const struct digest *key, struct cache_file **ret, size_t *ret_n, struct error *e);
+int cache_model_files(struct cache *c, const struct digest *key, struct cache_file **ret, size_t *ret_n,
+                      struct error *e);
 void cache_file_list_free(struct cache_file *list, size_t n);
 /* The record as JSON (reference, digest, format, layers, annotations, …); the caller owns the reference. */
 int cache_model_record(struct cache *c, const struct digest *key, json_t **ret, struct error *e);
 
-/* Layers in use by a running job must not be collected: hold them from before the check "is it here" to after the build. */
+/* Layers in use by a running job must not be collected: hold them from before the check "is it here" to after
+ * the build. */
 void cache_layer_hold(struct cache *c, const struct digest *digest);
 void cache_layer_unhold(struct cache *c, const struct digest *digest);
 
 /* ---- publications: a lease and a mount ---- */
 
 struct cache_lease {
-        char *volume_id;        /* CSI's, or "cli" */
-        char *target;           /* absolute, clean */
+        char *volume_id; /* CSI's, or "cli" */
+        char *target;    /* absolute, clean */
         struct digest key;
         int64_t since_ms;
 };
 void cache_lease_free(struct cache_lease *l);
 DEFINE_CLEANUP(struct cache_lease *, cache_lease_free);
 
-/* Lease first, then the mount. The same volume, target and key again is success without a second mount; another key or
- * volume at that target is ERROR_EXISTS. Makes the last component of @target (0750) if it is missing. */
-int cache_publish(struct cache *c, const char *volume_id, const struct digest *key, const char *target, struct error *e);
-/* Unmounts, removes the directory @target, then the lease. Not published, or no such path, is success. A mount at the target
- * that is not ours and has no lease is ERROR_PRECONDITION. @volume_id NULL: any. */
+/* Lease first, then the mount. The same volume, target and key again is success without a second mount;
+ * another key or volume at that target is ERROR_EXISTS. Makes the last component of @target (0750) if it is
+ * missing. */
+int cache_publish(struct cache *c, const char *volume_id, const struct digest *key, const char *target,
+                  struct error *e);
+/* Unmounts, removes the directory @target, then the lease. Not published, or no such path, is success. A
+ * mount at the target that is not ours and has no lease is ERROR_PRECONDITION. @volume_id NULL: any; another
+ * volume's target is success too, and is left alone: this volume has nothing there. */
 int cache_unpublish(struct cache *c, const char *volume_id, const char *target, struct error *e);
 /* -ENOENT without an error text. @volume_id NULL: any. */
 int cache_lease_find(struct cache *c, const char *volume_id, const char *target, struct cache_lease **ret);

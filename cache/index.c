@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * index: the schema and every query. Life cycle, repair, layers and sums are here; models in index_models.c;
+ * tags and leases in index_leases.c.
+ *
+ * No transaction is left open between two calls, except by the repair at start, when nobody else is here.
+ */
+#include "cache/index_private.h"
+
+#include "base/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SCHEMA_VERSION 1
+
+static const char schema[] =
+    "BEGIN IMMEDIATE;"
+    "CREATE TABLE layers (digest BLOB NOT NULL, packing INTEGER NOT NULL, size INTEGER NOT NULL,"
+    " bytes INTEGER NOT NULL, files INTEGER NOT NULL, PRIMARY KEY (digest, packing)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE models (key BLOB PRIMARY KEY, manifest BLOB NOT NULL, reference TEXT NOT NULL,"
+    " format INTEGER NOT NULL, size INTEGER NOT NULL, files INTEGER NOT NULL, private INTEGER NOT NULL,"
+    " created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, pinned INTEGER NOT NULL,"
+    " last_used_ms INTEGER NOT NULL, hits INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE model_layers (model BLOB NOT NULL REFERENCES models ON DELETE CASCADE, digest BLOB NOT "
+    "NULL,"
+    " packing INTEGER NOT NULL, PRIMARY KEY (model, digest, packing)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX model_layers_by_layer ON model_layers (digest, packing);"
+    "CREATE TABLE tags (reference TEXT PRIMARY KEY, digest BLOB NOT NULL, resolved_ms INTEGER NOT NULL)"
+    " STRICT, WITHOUT ROWID;"
+    "CREATE INDEX tags_by_age ON tags (resolved_ms);"
+    /* No reference to models: a lease outlives its model's row if the mount does. */
+    "CREATE TABLE leases (target TEXT PRIMARY KEY, volume TEXT NOT NULL, model BLOB NOT NULL,"
+    " since_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX leases_by_model ON leases (model);"
+    "PRAGMA user_version = 1;"
+    "COMMIT";
+_Static_assert(SCHEMA_VERSION == 1, "the number in the schema is the version");
+
+#define MODEL_COLUMNS \
+        "key, manifest, reference, format, size, files, private, created_ms, expires_ms, pinned," \
+        " last_used_ms, hits, (SELECT count(*) FROM leases WHERE leases.model = models.key)"
+
+static const char *const statements[_CACHE_ST_MAX] = {
+        [CACHE_ST_LAYER_FIND] = "SELECT size, bytes, files FROM layers WHERE digest = ? AND packing = ?",
+        [CACHE_ST_LAYER_PUT] = "INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?)",
+        [CACHE_ST_LAYER_DELETE_UNUSED] =
+            "DELETE FROM layers WHERE digest = ?1 AND packing = ?2 AND NOT EXISTS"
+            " (SELECT 1 FROM model_layers m WHERE m.digest = ?1 AND m.packing = ?2)",
+        [CACHE_ST_LAYERS_UNUSED] =
+            "SELECT digest, packing, size, bytes, files FROM layers l WHERE NOT EXISTS"
+            " (SELECT 1 FROM model_layers m WHERE m.digest = l.digest AND m.packing = l.packing)",
+        [CACHE_ST_SUMS] =
+            "SELECT (SELECT count(*) FROM models), (SELECT count(*) FROM layers),"
+            " (SELECT count(*) FROM leases), (SELECT coalesce(sum(bytes), 0) FROM layers),"
+            " (SELECT coalesce(sum((n - 1) * bytes), 0) FROM (SELECT digest, packing, count(*) AS n"
+            "  FROM model_layers GROUP BY digest, packing) JOIN layers USING (digest, packing)),"
+            " count(*), coalesce(sum(size), 0) FROM models"
+            " WHERE pinned OR EXISTS (SELECT 1 FROM leases WHERE leases.model = models.key)",
+        [CACHE_ST_MODEL_FIND] = "SELECT " MODEL_COLUMNS " FROM models WHERE key = ?",
+        [CACHE_ST_MODEL_LIST] = "SELECT " MODEL_COLUMNS " FROM models ORDER BY reference, key",
+        [CACHE_ST_MODEL_PUT] =
+            "INSERT INTO models (key, manifest, reference, format, size, files, private, created_ms,"
+            " expires_ms, pinned, last_used_ms, hits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)"
+            " ON CONFLICT DO UPDATE SET manifest = excluded.manifest, reference = excluded.reference,"
+            " format = excluded.format, size = excluded.size, files = excluded.files,"
+            " private = excluded.private, created_ms = excluded.created_ms,"
+            " expires_ms = excluded.expires_ms, pinned = excluded.pinned",
+        [CACHE_ST_MODEL_LAYER_PUT] = "INSERT OR IGNORE INTO model_layers VALUES (?, ?, ?)",
+        [CACHE_ST_MODEL_DELETE] = "DELETE FROM models WHERE key = ?",
+        [CACHE_ST_MODEL_USED] =
+            "UPDATE models SET last_used_ms = max(last_used_ms, ?2), hits = hits + ?3 WHERE key = ?1",
+        [CACHE_ST_MODEL_PIN] = "UPDATE models SET pinned = ?2, expires_ms = ?3 WHERE key = ?1",
+        [CACHE_ST_TAG_GET] = "SELECT digest, resolved_ms FROM tags WHERE reference = ?",
+        [CACHE_ST_TAG_PUT] = "INSERT OR REPLACE INTO tags VALUES (?, ?, ?)",
+        [CACHE_ST_TAG_TRIM] =
+            "DELETE FROM tags WHERE reference IN (SELECT reference FROM tags ORDER BY resolved_ms LIMIT"
+            " max(0, (SELECT count(*) FROM tags) - ?))",
+        [CACHE_ST_LEASE_FIND] = "SELECT target, volume, model, since_ms FROM leases WHERE target = ?",
+        [CACHE_ST_LEASE_LIST] = "SELECT target, volume, model, since_ms FROM leases ORDER BY target",
+        [CACHE_ST_LEASE_PUT] =
+            "INSERT INTO leases VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET volume = excluded.volume,"
+            " model = excluded.model",
+        [CACHE_ST_LEASE_DELETE] = "DELETE FROM leases WHERE target = ?",
+        [CACHE_ST_REPAIR_SEEN] = "INSERT OR IGNORE INTO seen VALUES (?)",
+};
+
+/* ---- life cycle ---- */
+
+static int open_sound(struct cache_sql **ret, const char *path, struct error *e) {
+        _cleanup_(cache_sql_closep) struct cache_sql *s = NULL;
+        int64_t version;
+        int r;
+
+        if ((r = cache_sql_open(&s, path, e)) < 0 || (r = cache_sql_get_version(s, &version, e)) < 0)
+                return r;
+        if (version == 0)
+                r = cache_sql_exec(s, schema, e);
+        else if (version != SCHEMA_VERSION)
+                r = error_errno(e, EBADMSG, "index %s: version %lld", path, (long long)version);
+        if (r < 0)
+                return r;
+        r = cache_sql_exec(s, "CREATE TEMP TABLE seen (key BLOB PRIMARY KEY) STRICT, WITHOUT ROWID", e);
+        if (r < 0)
+                return r;
+        if (cache_sql_prepare(s, statements, _CACHE_ST_MAX, e) <
+            0) /* our version number over foreign tables */
+                return error_errno(e, EBADMSG, "index %s: not our tables", path);
+        *ret = take_ptr(s);
+        return 0;
+}
+
+static int move_away(const char *path, struct error *e) {
+        static const char *const logs[] = { "-wal", "-shm" };
+        char from[PATH_MAX], to[PATH_MAX];
+
+        for (size_t i = 0; i < sizeof logs / sizeof *logs; i++) {
+                snprintf(from, sizeof from, "%s%s", path, logs[i]);
+                if (unlink(from) < 0 && errno != ENOENT)
+                        return error_errno(e, errno, "remove %s", from);
+        }
+        snprintf(to, sizeof to, "%s.bad", path);
+        if (rename(path, to) < 0)
+                return error_errno(e, errno, "move the broken index %s away", path);
+        return 0;
+}
+
+int cache_index_open(struct cache_index **ret, const char *path, struct error *e) {
+        _cleanup_(cache_index_closep) struct cache_index *ix = NULL;
+        struct error why;
+        int r;
+
+        ix = calloc(1, sizeof *ix);
+        if (!ix)
+                return error_errno(e, ENOMEM, "open index %s", path);
+        pthread_mutex_init(&ix->lock, NULL);
+        r = open_sound(&ix->sql, path, &why);
+        if (r == -EBADMSG) {
+                log_warning("%s; it is kept as %s.bad and made again from the records", why.text, path);
+                r = move_away(path, e);
+                if (r < 0)
+                        return r;
+                r = open_sound(&ix->sql, path, &why);
+        }
+        if (r < 0)
+                return error_copy(e, &why);
+        *ret = take_ptr(ix);
+        return 0;
+}
+
+void cache_index_close(struct cache_index *ix) {
+        if (!ix)
+                return;
+        cache_sql_close(ix->sql);
+        pthread_mutex_destroy(&ix->lock);
+        free(ix);
+}
+
+/* ---- repair ---- */
+
+int cache_index_repair_begin(struct cache_index *ix, struct error *e) {
+        LOCK_SCOPE(&ix->lock);
+
+        return cache_sql_exec(
+            ix->sql, "BEGIN IMMEDIATE; DELETE FROM seen; DELETE FROM layers; DELETE FROM model_layers", e);
+}
+
+int cache_index_repair_layer(struct cache_index *ix, const struct cache_layer *l, struct error *e) {
+        return cache_index_layer_put(ix, l, e);
+}
+
+int cache_index_repair_model(struct cache_index *ix, const struct cache_record *rec, struct error *e) {
+        LOCK_SCOPE(&ix->lock);
+        int r = cache_index_enter_model(ix, rec, e);
+
+        if (r < 0)
+                return r;
+        r = cache_sql_run(ix->sql, CACHE_ST_REPAIR_SEEN, e, "d", &rec->model.key);
+        return r < 0 ? r : 0;
+}
+
+int cache_index_repair_end(struct cache_index *ix, struct error *e) {
+        LOCK_SCOPE(&ix->lock);
+
+        return cache_sql_exec(ix->sql, "DELETE FROM models WHERE key NOT IN (SELECT key FROM seen); COMMIT",
+                              e);
+}
+
+void cache_index_repair_abort(struct cache_index *ix) {
+        LOCK_SCOPE(&ix->lock);
+
+        (void)cache_sql_exec(ix->sql, "ROLLBACK", NULL);
+}
+
+/* ---- layers ---- */
+
+bool cache_index_layer_find(struct cache_index *ix, const struct digest *d, enum plan_packing p,
+                            struct cache_layer *ret) {
+        LOCK_SCOPE(&ix->lock);
+        _cleanup_row_ sqlite3_stmt *st = NULL;
+
+        if (cache_sql_start(&st, ix->sql, CACHE_ST_LAYER_FIND, NULL, "di", d, (int64_t)p) < 0 ||
+            cache_sql_step(ix->sql, st, NULL) <= 0)
+                return false;
+        if (ret)
+                *ret = (struct cache_layer){ .digest = *d,
+                                             .packing = p,
+                                             .size = (uint64_t)sqlite3_column_int64(st, 0),
+                                             .bytes = (uint64_t)sqlite3_column_int64(st, 1),
+                                             .files = (uint64_t)sqlite3_column_int64(st, 2) };
+        return true;
+}
+
+int cache_index_layer_put(struct cache_index *ix, const struct cache_layer *l, struct error *e) {
+        LOCK_SCOPE(&ix->lock);
+        int r = cache_sql_run(ix->sql, CACHE_ST_LAYER_PUT, e, "diiii", &l->digest, (int64_t)l->packing,
+                              (int64_t)l->size, (int64_t)l->bytes, (int64_t)l->files);
+
+        return r < 0 ? r : 0;
+}
+
+int cache_index_layer_delete_unused(struct cache_index *ix, const struct cache_layer *l, struct error *e) {
+        LOCK_SCOPE(&ix->lock);
+
+        return cache_sql_run(ix->sql, CACHE_ST_LAYER_DELETE_UNUSED, e, "di", &l->digest, (int64_t)l->packing);
+}
+
+static int read_layer(struct cache_layer *ret, sqlite3_stmt *st, struct error *e) {
+        int r = cache_sql_column_digest(&ret->digest, st, 0, e);
+
+        if (r < 0)
+                return r;
+        ret->packing = sqlite3_column_int64(st, 1) == PLAN_RAW ? PLAN_RAW : PLAN_TAR;
+        ret->size = (uint64_t)sqlite3_column_int64(st, 2);
+        ret->bytes = (uint64_t)sqlite3_column_int64(st, 3);
+        ret->files = (uint64_t)sqlite3_column_int64(st, 4);
+        return 0;
+}
+
+int cache_index_layers_unused(struct cache_index *ix, struct cache_layer **ret, size_t *ret_n,
+                              struct error *e) {
+        LOCK_SCOPE(&ix->lock);
+        _cleanup_row_ sqlite3_stmt *st = NULL;
+        _cleanup_free_ struct cache_layer *list = NULL;
+        size_t n = 0, size = 0;
+        int r;
+
+        r = cache_sql_start(&st, ix->sql, CACHE_ST_LAYERS_UNUSED, e, "");
+        if (r < 0)
+                return r;
+        while ((r = cache_sql_step(ix->sql, st, e)) > 0) {
+                if (n == size) {
+                        struct cache_layer *more = reallocarray(list, size = 2 * size + 16, sizeof *more);
+
+                        if (!more)
+                                return error_errno(e, ENOMEM, "list unused layers");
+                        list = more;
+                }
+                if ((r = read_layer(&list[n++], st, e)) < 0)
+                        return r;
+        }
+        if (r < 0)
+                return r;
+        *ret = take_ptr(list);
+        *ret_n = n;
+        return 0;
+}
+
+int cache_index_sums(struct cache_index *ix, struct cache_index_sums *ret, struct error *e) {
+        LOCK_SCOPE(&ix->lock);
+        _cleanup_row_ sqlite3_stmt *st = NULL;
+        int r;
+
+        r = cache_sql_start(&st, ix->sql, CACHE_ST_SUMS, e, "");
+        if (r < 0 || (r = cache_sql_step(ix->sql, st, e)) < 0)
+                return r;
+        *ret = (struct cache_index_sums){
+                .models = (uint64_t)sqlite3_column_int64(st, 0),
+                .layers = (uint64_t)sqlite3_column_int64(st, 1),
+                .leases = (uint64_t)sqlite3_column_int64(st, 2),
+                .bytes = (uint64_t)sqlite3_column_int64(st, 3),
+                .saved = (uint64_t)sqlite3_column_int64(st, 4),
+                .busy_models = (uint64_t)sqlite3_column_int64(st, 5),
+                .busy_bytes = (uint64_t)sqlite3_column_int64(st, 6),
+        };
+        return 0;
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* index_leases: what references meant, and what is mounted where. */
+#include "cache/index_private.h"
+
+#include <string.h>
+
+#define TAGS_MAX 10000 /* pods choose references: beyond this the oldest are forgotten */
+
+/* ---- tags ---- */
+
+int cache_index_tag_get(struct cache_index *ix, const char *reference, struct digest *ret, int64_t *ret_ms) {
+        LOCK_SCOPE(&ix->lock);
+        _cleanup_row_ sqlite3_stmt *st = NULL;
+        struct digest d;
+        int r;
+
+        r = cache_sql_start(&st, ix->sql, CACHE_ST_TAG_GET, NULL, "s", reference);
+        if (r < 0 || (r = cache_sql_step(ix->sql, st, NULL)) < 0)
+                return r;
+        if (r == 0)
+                return -ENOENT;
+        r = cache_sql_column_digest(&d, st, 0, NULL);
+        if (r < 0)
+                return r;
+        *ret = d;
+        if (ret_ms)
+                *ret_ms = sqlite3_column_int64(st, 1);
+        return 0;
+}
+
+int cache_index_tag_put(struct cache_index *ix, const char *reference, const struct digest *d, int64_t now_ms,
+                        struct error *e) {
+        LOCK_SCOPE(&ix->lock);
+        int r;
+
+        r = cache_sql_run(ix->sql, CACHE_ST_TAG_PUT, e, "sdi", reference, d, now_ms);
+        if (r >= 0)
+                r = cache_sql_run(ix->sql, CACHE_ST_TAG_TRIM, e, "i", (int64_t)TAGS_MAX);
+        return r < 0 ? r : 0;
+}
+
+/* ---- leases ---- */
+
+void cache_lease_free(struct cache_lease *l) {
+        if (!l)
+                return;
+        free(l->volume_id);
+        free(l->target);
+        free(l);
+}
+
+void cache_lease_list_free(struct cache_lease **list, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                cache_lease_free(list[i]);
+        free(list);
+}
+
+static int read_lease(struct cache_lease **ret, sqlite3_stmt *st, struct error *e) {
+        _cleanup_(cache_lease_freep) struct cache_lease *l = calloc(1, sizeof *l);
+        const char *target = (const char *)sqlite3_column_text(st, 0);
+        const char *volume = (const char *)sqlite3_column_text(st, 1);
+        int r;
+
+        if (!l || !target || !volume || !(l->target = strdup(target)) || !(l->volume_id = strdup(volume)))
+                return error_errno(e, ENOMEM, "read a lease from the index");
+        r = cache_sql_column_digest(&l->key, st, 2, e);
+        if (r < 0)
+                return r;
+        l->since_ms = sqlite3_column_int64(st, 3);
+        *ret = take_ptr(l);
+        return 0;
+}
+
+int cache_index_lease_find(struct cache_index *ix, const char *target, struct cache_lease **ret) {
+        LOCK_SCOPE(&ix->lock);
+        _cleanup_row_ sqlite3_stmt *st = NULL;
+        int r;
+
+        r = cache_sql_start(&st, ix->sql, CACHE_ST_LEASE_FIND, NULL, "s", target);
+        if (r < 0 || (r = cache_sql_step(ix->sql, st, NULL)) < 0)
+                return r;
+        return r > 0 ? read_lease(ret, st, NULL) : -ENOENT;
+}
+
+static int read_leases(struct cache_index *ix, sqlite3_stmt *st, struct cache_lease ***list, size_t *n,
+                       struct error *e) {
+        size_t size = 0;
+        int r;
+
+        while ((r = cache_sql_step(ix->sql, st, e)) > 0) {
+                if (*n == size) {
+                        struct cache_lease **more = reallocarray(*list, size = 2 * size + 16, sizeof *more);
+
+                        if (!more)
+                                return error_errno(e, ENOMEM, "list leases");
+                        *list = more;
+                }
+                r = read_lease(&(*list)[*n], st, e);
+                if (r < 0)
+                        return r;
+                ++*n;
+        }
+        return r;
+}
+
+int cache_index_lease_list(struct cache_index *ix, struct cache_lease ***ret, size_t *ret_n,
+                           struct error *e) {
+        LOCK_SCOPE(&ix->lock);
+        _cleanup_row_ sqlite3_stmt *st = NULL;
+        struct cache_lease **list = NULL;
+        size_t n = 0;
+        int r;
+
+        r = cache_sql_start(&st, ix->sql, CACHE_ST_LEASE_LIST, e, "");
+        if (r < 0)
+                return r;
+        r = read_leases(ix, st, &list, &n, e);
+        if (r < 0) {
+                cache_lease_list_free(list, n);
+                return r;
+        }
+        *ret = list;
+        *ret_n = n;
+        return 0;
+}
+
+int cache_index_lease_put(struct cache_index *ix, const char *volume_id, const char *target,
+                          const struct digest *key, int64_t now_ms, struct error *e) {
+        LOCK_SCOPE(&ix->lock);
+        int r;
+
+        /* The one transaction that waits for the disk: a lease says whose a mount is, and nothing else does.
+         */
+        r = cache_sql_exec(ix->sql, "PRAGMA synchronous=FULL", e);
+        if (r < 0)
+                return r;
+        r = cache_sql_run(ix->sql, CACHE_ST_LEASE_PUT, e, "ssdi", target, volume_id, key, now_ms);
+        (void)cache_sql_exec(ix->sql, "PRAGMA synchronous=NORMAL", NULL);
+        return r < 0 ? r : 0;
+}
+
+int cache_index_lease_delete(struct cache_index *ix, const char *target, struct error *e) {
+        LOCK_SCOPE(&ix->lock);
+        int r = cache_sql_run(ix->sql, CACHE_ST_LEASE_DELETE, e, "s", target);
+
+        return r < 0 ? r : 0;
+}

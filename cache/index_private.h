@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* index_private: what the files of the index share. */
+#pragma once
+
+#include "cache/index.h"
+#include "cache/sql.h"
+
+#include <limits.h>
+#include <pthread.h>
+
+struct cache_index {
+        pthread_mutex_t lock; /* guards sql */
+        struct cache_sql *sql;
+};
+
+enum {
+        CACHE_ST_LAYER_FIND,
+        CACHE_ST_LAYER_PUT,
+        CACHE_ST_LAYER_DELETE_UNUSED,
+        CACHE_ST_LAYERS_UNUSED,
+        CACHE_ST_SUMS,
+        CACHE_ST_MODEL_FIND,
+        CACHE_ST_MODEL_LIST,
+        CACHE_ST_MODEL_PUT,
+        CACHE_ST_MODEL_LAYER_PUT,
+        CACHE_ST_MODEL_DELETE,
+        CACHE_ST_MODEL_USED,
+        CACHE_ST_MODEL_PIN,
+        CACHE_ST_TAG_GET,
+        CACHE_ST_TAG_PUT,
+        CACHE_ST_TAG_TRIM,
+        CACHE_ST_LEASE_FIND,
+        CACHE_ST_LEASE_LIST,
+        CACHE_ST_LEASE_PUT,
+        CACHE_ST_LEASE_DELETE,
+        CACHE_ST_REPAIR_SEEN,
+        _CACHE_ST_MAX,
+};
+
+/* Model and layers, inside the caller's transaction; the caller holds the lock. */
+int cache_index_enter_model(struct cache_index *ix, const struct cache_record *rec, struct error *e);

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * model: finding, naming, pinning, listing and removing models. How one is made is in build.c.
+ *
+ * A pin and an expiry are in the record, so that they outlive the index; uses are counted in the index only.
+ */
+#include "cache/store.h"
+#include "cache/tree.h"
+
+#include "base/metrics.h"
+#include "base/path.h"
+#include "base/text.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define PREFIX_MIN 6 /* hex digits that name a manifest */
+
+void cache_model_free(struct cache_model *m) {
+        if (!m)
+                return;
+        free(m->reference);
+        free(m->path);
+        free(m);
+}
+
+void cache_model_list_free(struct cache_model **list, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                cache_model_free(list[i]);
+        free(list);
+}
+
+int cache_model_find(struct cache *c, const struct digest *key, struct cache_model **ret) {
+        _cleanup_(cache_model_freep) struct cache_model *m = NULL;
+        int r;
+
+        r = cache_index_model_find(c->index, key, &m);
+        if (r < 0)
+                return r;
+        m->path = cache_model_path(c, key);
+        if (!m->path)
+                return -ENOMEM;
+        *ret = take_ptr(m);
+        return 0;
+}
+
+void cache_model_used(struct cache *c, const struct digest *key, bool hit) {
+        /* Statistics: a use that could not be counted is no reason to fail a volume. */
+        (void)cache_index_model_used(c->index, key, hit, time_now_ms(), NULL);
+}
+
+int cache_model_list(struct cache *c, struct cache_model ***ret, size_t *ret_n, struct error *e) {
+        struct cache_model **list;
+        size_t n;
+        int r;
+
+        r = cache_index_model_list(c->index, &list, &n, e);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n; i++) {
+                list[i]->path = cache_model_path(c, &list[i]->key);
+                if (!list[i]->path) {
+                        cache_model_list_free(list, n);
+                        return error_errno(e, ENOMEM, "list models");
+                }
+        }
+        *ret = list;
+        *ret_n = n;
+        return 0;
+}
+
+/* ---- names that people give ---- */
+
+/* What a text may mean. */
+struct name {
+        struct oci_reference *reference; /* NULL: it is none */
+        bool has_tag;
+        struct digest tag; /* what the reference meant when it was last resolved */
+        const char *hex;   /* prefix of a manifest digest; NULL: it is none */
+};
+
+static const char *hex_prefix(const char *text) {
+        const char *hex = text_starts_with(text, "sha256:") ? text + strlen("sha256:") : text;
+        size_t n = strspn(hex, "0123456789abcdef");
+
+        return !hex[n] && n >= PREFIX_MIN && n < DIGEST_HEX_SIZE ? hex : NULL;
+}
+
+static bool is_named(const struct cache_model *m, const struct name *n) {
+        const struct oci_reference *r = n->reference;
+
+        return r && (strcmp(m->reference, r->text) == 0 ||
+                     (r->has_digest && digest_equal(&r->digest, &m->manifest)) ||
+                     (n->has_tag && digest_equal(&n->tag, &m->manifest)));
+}
+
+static bool has_prefix(const struct cache_model *m, const struct name *n) {
+        char hex[DIGEST_HEX_SIZE];
+
+        return n->hex && text_starts_with(digest_hex(&m->manifest, hex), n->hex);
+}
+
+/* Moves those that @is_match names to the front, and returns how many. */
+static size_t select_models(struct cache_model **list, size_t n, const struct name *name,
+                            bool (*is_match)(const struct cache_model *, const struct name *)) {
+        size_t found = 0;
+
+        for (size_t i = 0; i < n; i++)
+                if (is_match(list[i], name)) {
+                        struct cache_model *m = list[i];
+
+                        list[i] = list[found];
+                        list[found++] = m;
+                }
+        return found;
+}
+
+static bool is_ambiguous(struct cache_model **list, size_t n) {
+        for (size_t i = 1; i < n; i++)
+                if (!digest_equal(&list[i]->manifest, &list[0]->manifest))
+                        return true;
+        return false;
+}
+
+int cache_model_match(struct cache *c, const char *text, struct cache_model ***ret, size_t *ret_n,
+                      struct error *e) {
+        _cleanup_(oci_reference_freep) struct oci_reference *reference = NULL;
+        struct name name = { .hex = hex_prefix(text) };
+        struct cache_model **list;
+        size_t n, found;
+        int r = 0;
+
+        if (!text_starts_with(text, "sha256:"))
+                r = oci_reference_parse(&reference, text, name.hex ? NULL : e);
+        if (r < 0 && !name.hex)
+                return r;
+        name.reference = reference;
+        name.has_tag = reference && cache_tag_get(c, reference->text, &name.tag, NULL) >= 0;
+        r = cache_model_list(c, &list, &n, e);
+        if (r < 0)
+                return r;
+        found = select_models(list, n, &name, is_named);
+        if (found == 0) {
+                found = select_models(list, n, &name, has_prefix);
+                if (is_ambiguous(list, found))
+                        r = error_set(e, ERROR_INVALID,
+                                      "\"%s\" begins the digests of several models; give more of it", text);
+        }
+        if (r >= 0 && found == 0)
+                r = error_set(e, ERROR_NOT_FOUND, "no model \"%s\" is here; see \"modelstage ls\"", text);
+        if (r < 0) {
+                cache_model_list_free(list, n);
+                return r;
+        }
+        for (size_t i = found; i < n; i++)
+                cache_model_free(list[i]);
+        *ret = list;
+        *ret_n = found;
+        return 0;
+}
+
+/* ---- records and pins ---- */
+
+int cache_model_record(struct cache *c, const struct digest *key, json_t **ret, struct error *e) {
+        _cleanup_(cache_record_freep) struct cache_record *rec = NULL;
+        _cleanup_free_ char *text = NULL;
+        char name[DIGEST_HEX_SIZE + 5];
+        size_t len;
+        int r;
+
+        cache_model_record_name(name, key);
+        if ((r = path_read_file(&text, &len, c->models_fd, name, RECORD_MAX, e)) < 0 ||
+            (r = cache_record_model_parse(&rec, ret, text, len, e)) < 0)
+                return error_wrap(e, "record of model %s", name);
+        return 0;
+}
+
+static int require(struct cache *c, const struct digest *key, struct cache_model **ret, struct error *e) {
+        char hex[DIGEST_HEX_SIZE];
+        int r = cache_model_find(c, key, ret);
+
+        if (r == -ENOENT)
+                return error_set(e, ERROR_NOT_FOUND, "model %s is not here", digest_hex(key, hex));
+        return r < 0 ? error_errno(e, r, "find model %s", digest_hex(key, hex)) : 0;
+}
+
+int cache_model_pin(struct cache *c, const struct digest *key, bool pin, int64_t expires_ms,
+                    struct error *e) {
+        _cleanup_(cache_model_freep) struct cache_model *m = NULL;
+        _cleanup_json_ json_t *record = NULL;
+        _cleanup_free_ char *text = NULL;
+        char hex[DIGEST_HEX_SIZE], name[DIGEST_HEX_SIZE + 5];
+        int r;
+
+        digest_hex(key, hex);
+        cache_model_record_name(name, key);
+        CACHE_GUARD_SCOPE(c, CACHE_GUARD_MODEL, hex);
+        r = require(c, key, &m, e);
+        if (r < 0)
+                return r;
+        if (m->pinned == pin && m->expires_ms == expires_ms)
+                return 0;
+        if ((r = cache_model_record(c, key, &record, e)) < 0 ||
+            (r = cache_record_model_pin(record, pin, expires_ms, e)) < 0 ||
+            (r = cache_record_model_print(&text, record, e)) < 0 ||
+            (r = path_write_file(c->models_fd, name, text, strlen(text), 0600, e)) < 0 ||
+            (r = cache_index_model_pin(c->index, key, pin, expires_ms, e)) < 0)
+                return error_wrap(e, "pin model %s", hex);
+        return 0;
+}
+
+/* ---- removing ---- */
+
+static int remove_guarded(struct cache *c, const struct digest *key, const char *hex, struct error *e) {
+        _cleanup_(cache_model_freep) struct cache_model *m = NULL;
+        char name[DIGEST_HEX_SIZE + 5];
+        int r;
+
+        r = require(c, key, &m, e);
+        if (r < 0)
+                return r;
+        if (m->mounts > 0)
+                return error_set(e, ERROR_PRECONDITION, "model %s is mounted %u times; unmount it first",
+                                 m->reference, m->mounts);
+        cache_model_record_name(name, key);
+        /* Without its tree it does not exist, so from here on a crash finishes the work. */
+        if ((r = cache_discard(c, c->models_fd, hex, e)) < 0)
+                return r;
+        if (unlinkat(c->models_fd, name, 0) < 0 && errno != ENOENT)
+                return error_errno(e, errno, "remove the record %s", name);
+        r = cache_sync_dir(c->models_fd, "models", e);
+        return r < 0 ? r : cache_index_model_delete(c->index, key, e);
+}
+
+int cache_model_remove(struct cache *c, const struct digest *key, uint64_t *ret_freed, struct error *e) {
+        char hex[DIGEST_HEX_SIZE];
+        uint64_t freed;
+        int r;
+
+        digest_hex(key, hex);
+        {
+                CACHE_GUARD_SCOPE(c, CACHE_GUARD_MODEL, hex);
+                r = remove_guarded(c, key, hex, e);
+        }
+        if (r < 0 || (r = cache_collect_layers(c, &freed, e)) < 0)
+                return r;
+        metric_add(CACHE_EVICTIONS, 1, "removed");
+        metric_add(CACHE_EVICTED_BYTES, (double)freed, "removed");
+        if (ret_freed)
+                *ret_freed = freed;
+        return 0;
+}
+
+/* ---- files ---- */
+
+struct file_list {
+        struct cache_file *files;
+        size_t n, size;
+};
+
+void cache_file_list_free(struct cache_file *list, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                free(list[i].path);
+        free(list);
+}
+
+/* Not inlined: its buffer must not be in each frame of the recursion. */
+__attribute__((noinline)) static int add_file(struct file_list *l, const struct cache_tree_node *n,
+                                              struct error *e) {
+        char path[PATH_MAX];
+
+        if (l->n == l->size) {
+                struct cache_file *more = reallocarray(l->files, l->size = 2 * l->size + 64, sizeof *more);
+
+                if (!more)
+                        return error_errno(e, ENOMEM, "list files");
+                l->files = more;
+        }
+        if (cache_tree_path(n, path) < 0)
+                return error_set(e, ERROR_INVALID, "the path of \"%s\" is too long", n->name);
+        l->files[l->n] =
+            (struct cache_file){ .path = strdup(path), .size = n->size, .mode = n->mode & 07777 };
+        return l->files[l->n++].path ? 0 : error_errno(e, ENOMEM, "list files");
+}
+
+static int add_files(struct file_list *l, const struct cache_tree_node *dir, struct error *e) {
+        int r = 0;
+
+        for (const struct cache_tree_node *n = dir->first; n && r >= 0; n = n->next)
+                if (S_ISDIR(n->mode))
+                        r = add_files(l, n, e);
+                else if (S_ISREG(n->mode))
+                        r = add_file(l, n, e);
+        return r;
+}
+
+static int compare_paths(const void *a, const void *b) {
+        return strcmp(((const struct cache_file *)a)->path, ((const struct cache_file *)b)->path);
+}
+
+int cache_model_files(struct cache *c, const struct digest *key, struct cache_file **ret, size_t *ret_n,
+                      struct error *e) {
+        _cleanup_(cache_tree_freep) struct cache_tree *t = NULL;
+        _cleanup_close_ int fd = -1;
+        struct file_list l = { 0 };
+        char hex[DIGEST_HEX_SIZE];
+        int r;
+
+        fd = openat(c->models_fd, digest_hex(key, hex), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 && errno == ENOENT)
+                return error_set(e, ERROR_NOT_FOUND, "model %s is not here", hex);
+        if (fd < 0)
+                return error_errno(e, errno, "open model %s", hex);
+        if ((r = cache_tree_scan(&t, fd, 0, false, PATH_MAX, e)) < 0 || (r = add_files(&l, t->top, e)) < 0) {
+                cache_file_list_free(l.files, l.n);
+                return error_wrap(e, "list the files of model %s", hex);
+        }
+        if (l.n > 0)
+                qsort(l.files, l.n, sizeof *l.files, compare_paths);
+        *ret = l.files;
+        *ret_n = l.n;
+        return 0;
+}

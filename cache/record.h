@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * record: the small .json files beside layers and models. They are the truth from which the index is rebuilt,
+ * so they hold what must outlive it: what a tree is made of, who may see it, its pin.
+ */
+#pragma once
+
+#include "base/json.h"
+#include "cache/cache.h"
+
+#define RECORD_MAX (8u << 20) /* annotations come from a manifest of at most 4 MiB */
+
+/* A layer by its identity on disk. */
+struct cache_layer_ref {
+        struct digest digest;
+        enum plan_packing packing;
+};
+
+struct cache_record {
+        struct cache_model model; /* without path, hits, mounts; last used is when it was made */
+        struct cache_layer_ref *layers;
+        size_t n_layers;
+};
+void cache_record_free(struct cache_record *r);
+DEFINE_CLEANUP(struct cache_record *, cache_record_free);
+
+/* What a new model's record says beside its plan. */
+struct cache_record_facts {
+        const struct digest *key;
+        const struct oci_selection *selection; /* may be NULL */
+        uint64_t size, files;
+        bool is_private;
+        int64_t created_ms;
+};
+
+int cache_record_layer_print(char **ret, const struct cache_layer *l, struct error *e);
+int cache_record_layer_parse(struct cache_layer *ret, const char *text, size_t len, struct error *e);
+
+int cache_record_model_new(json_t **ret, const struct model_plan *plan,
+                           const struct cache_record_facts *facts, struct error *e);
+/* Changes pin and expiry. */
+int cache_record_model_pin(json_t *record, bool pin, int64_t expires_ms, struct error *e);
+int cache_record_model_print(char **ret, const json_t *record, struct error *e);
+/* @ret_json (may be NULL): the tree; the caller owns the reference. */
+int cache_record_model_parse(struct cache_record **ret, json_t **ret_json, const char *text, size_t len,
+                             struct error *e);
+
+const char *cache_packing_name(enum plan_packing p); /* "raw", "tar" */

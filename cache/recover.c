@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * recover: what a cache looks like at start, whatever instant it was left at.
+ *
+ * staging/ is emptied. A layer or model is what has both its final name and a record that describes it; all
+ * else below layers/ and models/ is removed. What remains goes into the index, and the index forgets what
+ * does not. Layers that no model uses stay: they are verified, and a job that a crash has cut off will want
+ * them.
+ */
+#include "cache/store.h"
+
+#include "base/log.h"
+#include "base/path.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define HEX_LEN (DIGEST_HEX_SIZE - 1)
+
+/* Calls @visit for the names in @dir_fd, but "." and "..". It may remove the name that it is called with. */
+static int for_names(int dir_fd, int (*visit)(struct cache *c, int dir_fd, const char *name, struct error *e),
+                     struct cache *c, struct error *e) {
+        _cleanup_closedir_ DIR *d = NULL;
+        _cleanup_close_ int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        const struct dirent *entry;
+        int r = 0;
+
+        if (fd < 0 || !(d = fdopendir(fd)))
+                return error_errno(e, errno, "read a directory of the cache");
+        (void)take_fd(fd);
+        while (r >= 0 && (errno = 0, entry = readdir(d)))
+                if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+                        r = visit(c, dir_fd, entry->d_name, e);
+        if (r >= 0 && errno != 0)
+                return error_errno(e, errno, "read a directory of the cache");
+        return r;
+}
+
+static int remove_name(struct cache *c, int dir_fd, const char *name, struct error *e) {
+        (void)c;
+        return path_remove_tree(dir_fd, name, e);
+}
+
+static bool exists(int dir_fd, const char *name, mode_t type) {
+        struct stat st;
+
+        return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && (st.st_mode & S_IFMT) == type;
+}
+
+/* Whether a failure to read a record means that the record is no good, and not that we are out of something.
+ */
+static bool is_broken(int r) {
+        return r == -ENOENT || r == -EINVAL || r == -EIO;
+}
+
+/* ---- layers ---- */
+
+static int read_layer(struct cache_layer *ret, int dir_fd, const struct digest *digest, enum plan_packing p,
+                      struct error *e) {
+        _cleanup_free_ char *text = NULL;
+        struct cache_layer l;
+        struct stat st;
+        size_t len;
+        int r;
+
+        if (fstatat(dir_fd, cache_layer_file(p), &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return error_errno(e, errno, "look at a layer");
+        if ((r = path_read_file(&text, &len, dir_fd, cache_layer_record(p), RECORD_MAX, e)) < 0 ||
+            (r = cache_record_layer_parse(&l, text, len, e)) < 0)
+                return r;
+        if (l.packing != p || !digest_equal(&l.digest, digest) ||
+            (p == PLAN_RAW ? !S_ISREG(st.st_mode) || (uint64_t)st.st_size != l.size : !S_ISDIR(st.st_mode)))
+                return error_set(e, ERROR_INVALID, "the record does not describe what is beside it");
+        *ret = l;
+        return 0;
+}
+
+static int recover_packing(struct cache *c, int dir_fd, const struct digest *digest, enum plan_packing p,
+                           struct error *e) {
+        char text[DIGEST_TEXT_SIZE];
+        struct cache_layer l;
+        struct error why;
+        int r;
+
+        r = read_layer(&l, dir_fd, digest, p, &why);
+        if (r >= 0)
+                return cache_index_repair_layer(c->index, &l, e);
+        if (!is_broken(r))
+                return error_copy(e, &why);
+        if (exists(dir_fd, cache_layer_file(p), p == PLAN_RAW ? S_IFREG : S_IFDIR))
+                log_warning("layer %s is removed from the cache: %s", digest_format(digest, text), why.text);
+        r = path_remove_tree(dir_fd, cache_layer_file(p), e);
+        return r < 0 ? r : path_remove_tree(dir_fd, cache_layer_record(p), e);
+}
+
+static int remove_stray(struct cache *c, int dir_fd, const char *name, struct error *e) {
+        (void)c;
+        for (unsigned p = PLAN_RAW; p <= PLAN_TAR; p++)
+                if (strcmp(name, cache_layer_file(p)) == 0 || strcmp(name, cache_layer_record(p)) == 0)
+                        return 0;
+        return path_remove_tree(dir_fd, name, e);
+}
+
+static int recover_layer(struct cache *c, int dir_fd, const char *name, struct error *e) {
+        _cleanup_close_ int fd = -1;
+        struct digest digest;
+        int r;
+
+        if (digest_parse_hex(&digest, name) < 0 || !exists(dir_fd, name, S_IFDIR))
+                return path_remove_tree(dir_fd, name, e);
+        fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return error_errno(e, errno, "open layer %s", name);
+        for (unsigned p = PLAN_RAW; p <= PLAN_TAR; p++)
+                if ((r = recover_packing(c, fd, &digest, p, e)) < 0)
+                        return r;
+        r = for_names(fd, remove_stray, c, e);
+        if (r < 0)
+                return r;
+        if (unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOTEMPTY && errno != EEXIST)
+                return error_errno(e, errno, "remove layer %s", name);
+        return 0;
+}
+
+/* ---- models ---- */
+
+static int read_model(struct cache_record **ret, int dir_fd, const struct digest *key, struct error *e) {
+        _cleanup_(cache_record_freep) struct cache_record *rec = NULL;
+        _cleanup_free_ char *text = NULL;
+        char name[DIGEST_HEX_SIZE + 5];
+        size_t len;
+        int r;
+
+        cache_model_record_name(name, key);
+        if ((r = path_read_file(&text, &len, dir_fd, name, RECORD_MAX, e)) < 0 ||
+            (r = cache_record_model_parse(&rec, NULL, text, len, e)) < 0)
+                return r;
+        if (!digest_equal(&rec->model.key, key))
+                return error_set(e, ERROR_INVALID, "the record is another model's");
+        *ret = take_ptr(rec);
+        return 0;
+}
+
+static int recover_tree(struct cache *c, int dir_fd, const char *name, const struct digest *key,
+                        struct error *e) {
+        _cleanup_(cache_record_freep) struct cache_record *rec = NULL;
+        struct error why;
+        int r;
+
+        r = read_model(&rec, dir_fd, key, &why);
+        if (r >= 0)
+                return cache_index_repair_model(c->index, rec, e);
+        if (!is_broken(r))
+                return error_copy(e, &why);
+        log_warning("model %s is removed from the cache: %s", name, why.text);
+        return path_remove_tree(dir_fd, name, e);
+}
+
+/* A tree, or a record whose tree tells whether it stays. */
+static int recover_model(struct cache *c, int dir_fd, const char *name, struct error *e) {
+        char tree[DIGEST_HEX_SIZE];
+        struct digest key;
+
+        if (digest_parse_hex(&key, name) >= 0 && exists(dir_fd, name, S_IFDIR))
+                return recover_tree(c, dir_fd, name, &key, e);
+        if (strlen(name) == HEX_LEN + strlen(".json") && strcmp(name + HEX_LEN, ".json") == 0) {
+                memcpy(tree, name, HEX_LEN);
+                tree[HEX_LEN] = '\0';
+                if (digest_parse_hex(&key, tree) >= 0 && exists(dir_fd, tree, S_IFDIR))
+                        return 0;
+        }
+        return path_remove_tree(dir_fd, name, e);
+}
+
+int cache_recover(struct cache *c, struct error *e) {
+        int r;
+
+        if ((r = for_names(c->staging_fd, remove_name, c, e)) < 0 ||
+            (r = cache_index_repair_begin(c->index, e)) < 0)
+                return error_wrap(e, "clean up %s", c->root);
+        if ((r = for_names(c->layers_fd, recover_layer, c, e)) < 0 ||
+            (r = for_names(c->models_fd, recover_model, c, e)) < 0 ||
+            (r = cache_index_repair_end(c->index, e)) < 0) {
+                cache_index_repair_abort(c->index);
+                return error_wrap(e, "clean up %s", c->root);
+        }
+        return 0;
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * space: how much disk there is for models, and promising it.
+ *
+ *   capacity   cache.maxBytes, or the file system less cache.minFree
+ *   used       bytes of the layers in the index: every byte is once in a layer, models only link
+ *   written    bytes that jobs have written and that may not be in a sealed layer yet
+ *   reserved   bytes that jobs still have to write
+ *   free       what is left of the capacity, or of the disk above minFree if that is less
+ *
+ * Consuming moves bytes from reserved to written; releasing forgets both. Between the seal of a layer and the
+ * release its bytes count twice, which errs on the safe side.
+ */
+#include "cache/store.h"
+
+#include "base/text.h"
+
+#include <sys/statvfs.h>
+
+struct cache_reservation {
+        struct cache *cache;
+        uint64_t promised, written; /* guarded by cache->lock */
+};
+
+static uint64_t minus(uint64_t a, uint64_t b) {
+        return a > b ? a - b : 0;
+}
+
+/* @ret->free does not know of reservations yet. */
+static int measure(struct cache *c, struct cache_space *ret, struct cache_index_sums *sums, struct error *e) {
+        const struct settings *s = c->settings;
+        uint64_t whole, available, keep;
+        struct statvfs fs;
+        int r;
+
+        r = cache_index_sums(c->index, sums, e);
+        if (r < 0)
+                return r;
+        if (fstatvfs(c->root_fd, &fs) < 0)
+                return error_errno(e, errno, "measure the file system of %s", c->root);
+        whole = (uint64_t)fs.f_blocks * fs.f_frsize;
+        available = (uint64_t)fs.f_bavail * fs.f_frsize;
+        keep = settings_amount_of(&s->cache.min_free, whole);
+        *ret = (struct cache_space){
+                .capacity = s->cache.max_bytes ? s->cache.max_bytes : minus(whole, keep),
+                .used = sums->bytes,
+                .models = sums->models,
+                .layers = sums->layers,
+                .saved = sums->saved,
+        };
+        ret->free = minus(available, keep);
+        return 0;
+}
+
+/* With what jobs have written and will write; c->lock is held. */
+static void account(const struct cache *c, struct cache_space *s) {
+        uint64_t below_capacity = minus(s->capacity, s->used + c->written);
+
+        s->reserved = c->reserved;
+        s->free = minus(below_capacity < s->free ? below_capacity : s->free, c->reserved);
+}
+
+int cache_space(struct cache *c, struct cache_space *ret, struct error *e) {
+        struct cache_index_sums sums;
+        struct cache_space s;
+        int r;
+
+        r = measure(c, &s, &sums, e);
+        if (r < 0)
+                return r;
+        LOCK_SCOPE(&c->lock);
+        account(c, &s);
+        *ret = s;
+        return 0;
+}
+
+static int no_space(struct cache *c, uint64_t bytes, const struct cache_space *s,
+                    const struct cache_index_sums *sums, struct error *e) {
+        char needed[TEXT_SHORT], free_[TEXT_SHORT], used[TEXT_SHORT], capacity[TEXT_SHORT],
+            reserved[TEXT_SHORT], busy[TEXT_SHORT];
+
+        return error_set(
+            e, ERROR_NO_SPACE,
+            "the model needs %s more, %s are free in %s (%s of %s used, %s reserved by running jobs; "
+            "%llu mounted or pinned models hold %s); remove models with \"modelstage rm\", raise "
+            "cache.maxBytes or use a larger disk",
+            text_format_size(bytes, needed), text_format_size(s->free, free_), c->root,
+            text_format_size(s->used, used), text_format_size(s->capacity, capacity),
+            text_format_size(s->reserved, reserved), (unsigned long long)sums->busy_models,
+            text_format_size(sums->busy_bytes, busy));
+}
+
+/* -ENOSPC with a text if it does not fit. */
+static int take(struct cache_reservation *r, uint64_t bytes, struct error *e) {
+        struct cache *c = r->cache;
+        LOCK_SCOPE(&c->lock); /* held while measuring, so that nobody promises the same bytes */
+        struct cache_index_sums sums;
+        struct cache_space s;
+        int result;
+
+        result = measure(c, &s, &sums, e);
+        if (result < 0)
+                return result;
+        account(c, &s);
+        if (bytes > s.free)
+                return no_space(c, bytes, &s, &sums, e);
+        r->promised += bytes;
+        c->reserved += bytes;
+        return 0;
+}
+
+int cache_reservation_grow(struct cache_reservation *r, uint64_t bytes, struct error *e) {
+        uint64_t freed;
+        int result;
+
+        result = take(r, bytes, e);
+        if (result != -ENOSPC)
+                return result;
+        result = cache_collect_layers(r->cache, &freed, e);
+        return result < 0 ? result : take(r, bytes, e);
+}
+
+int cache_reserve(struct cache_reservation **ret, struct cache *c, uint64_t bytes, struct error *e) {
+        struct cache_reservation *r = malloc(sizeof *r);
+        int result;
+
+        if (!r)
+                return error_errno(e, ENOMEM, "reserve space");
+        *r = (struct cache_reservation){ .cache = c };
+        result = cache_reservation_grow(r, bytes, e);
+        if (result < 0) {
+                free(r);
+                return result;
+        }
+        *ret = r;
+        return 0;
+}
+
+void cache_reservation_consume(struct cache_reservation *r, uint64_t bytes) {
+        struct cache *c = r->cache;
+        LOCK_SCOPE(&c->lock);
+        uint64_t promised = bytes < r->promised ? bytes : r->promised;
+
+        r->promised -= promised;
+        c->reserved -= promised;
+        r->written += bytes;
+        c->written += bytes;
+}
+
+void cache_reservation_release(struct cache_reservation *r) {
+        if (!r)
+                return;
+        pthread_mutex_lock(&r->cache->lock);
+        r->cache->reserved -= r->promised;
+        r->cache->written -= r->written;
+        pthread_mutex_unlock(&r->cache->lock);
+        free(r);
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sql: the thin layer between the index and SQLite.
+ *
+ * WAL with synchronous=NORMAL: a commit is one append without fsync, so counting a hit costs microseconds; it
+ * is safe against a killed process always, and against a power cut up to the last checkpoint, which is enough
+ * for what can be rebuilt. Who needs more says so for its own transaction (see leases in index.c).
+ *
+ * Codes: corruption is -EBADMSG, so that the index can move the file away and rebuild it; a full disk is
+ * ERROR_NO_SPACE; the rest is ERROR_INTERNAL with SQLite's own words.
+ */
+#include "cache/sql.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#define BUSY_TIMEOUT_MS 5000 /* an operator's sqlite3 shell may hold the lock for a moment */
+
+struct cache_sql {
+        sqlite3 *db;
+        char *path;
+        sqlite3_stmt **statements;
+        size_t n_statements;
+};
+
+static int fail(struct cache_sql *s, int code, struct error *e) {
+        const char *text = s->db ? sqlite3_errmsg(s->db) : sqlite3_errstr(code);
+
+        switch (code & 0xff) {
+        case SQLITE_CORRUPT:
+        case SQLITE_NOTADB:
+                return error_errno(e, EBADMSG, "index %s: %s", s->path, text);
+        case SQLITE_FULL:
+                return error_errno(e, ENOSPC, "index %s", s->path);
+        case SQLITE_NOMEM:
+                return error_errno(e, ENOMEM, "index %s", s->path);
+        default:
+                return error_set(e, ERROR_INTERNAL, "index %s: %s", s->path, text);
+        }
+}
+
+int cache_sql_exec(struct cache_sql *s, const char *sql, struct error *e) {
+        int code = sqlite3_exec(s->db, sql, NULL, NULL, NULL);
+
+        return code == SQLITE_OK ? 0 : fail(s, code, e);
+}
+
+/* The first column of the first row of @sql, copied. */
+static int query_text(struct cache_sql *s, const char *sql, char **ret, struct error *e) {
+        sqlite3_stmt *st = NULL;
+        int code, r = 0;
+
+        code = sqlite3_prepare_v2(s->db, sql, -1, &st, NULL);
+        if (code == SQLITE_OK)
+                code = sqlite3_step(st);
+        if (code != SQLITE_ROW)
+                r = fail(s, code, e);
+        if (r == 0) {
+                const char *text = (const char *)sqlite3_column_text(st, 0);
+
+                *ret = strdup(text ? text : "");
+                if (!*ret)
+                        r = error_errno(e, ENOMEM, "index %s", s->path);
+        }
+        sqlite3_finalize(st);
+        return r;
+}
+
+static int check_sound(struct cache_sql *s, struct error *e) {
+        _cleanup_free_ char *text = NULL;
+        int r = query_text(s, "PRAGMA quick_check(1)", &text, e);
+
+        if (r < 0)
+                return r;
+        if (strcmp(text, "ok") != 0)
+                return error_errno(e, EBADMSG, "index %s: %s", s->path, text);
+        return 0;
+}
+
+int cache_sql_get_version(struct cache_sql *s, int64_t *ret, struct error *e) {
+        _cleanup_free_ char *text = NULL;
+        int r = query_text(s, "PRAGMA user_version", &text, e);
+
+        if (r < 0)
+                return r;
+        *ret = strtoll(text, NULL, 10);
+        return 0;
+}
+
+int cache_sql_open(struct cache_sql **ret, const char *path, struct error *e) {
+        _cleanup_(cache_sql_closep) struct cache_sql *s = NULL;
+        int code, r;
+
+        s = calloc(1, sizeof *s);
+        if (!s || !(s->path = strdup(path)))
+                return error_errno(e, ENOMEM, "open index %s", path);
+        code = sqlite3_open_v2(
+            path, &s->db,
+            SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, NULL);
+        if (code != SQLITE_OK)
+                return fail(s, code, e);
+        sqlite3_busy_timeout(s->db, BUSY_TIMEOUT_MS);
+        r = cache_sql_exec(s,
+                           "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;"
+                           "PRAGMA trusted_schema=OFF",
+                           e);
+        if (r < 0)
+                return r;
+        r = check_sound(s, e);
+        if (r < 0)
+                return r;
+        *ret = take_ptr(s);
+        return 0;
+}
+
+void cache_sql_close(struct cache_sql *s) {
+        if (!s)
+                return;
+        for (size_t i = 0; i < s->n_statements; i++)
+                sqlite3_finalize(s->statements[i]);
+        free(s->statements);
+        sqlite3_close(s->db);
+        free(s->path);
+        free(s);
+}
+
+int cache_sql_prepare(struct cache_sql *s, const char *const *texts, size_t n, struct error *e) {
+        s->statements = calloc(n, sizeof *s->statements);
+        if (!s->statements)
+                return error_errno(e, ENOMEM, "open index %s", s->path);
+        for (size_t i = 0; i < n; i++) {
+                int code = sqlite3_prepare_v3(s->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
+                                              &s->statements[i], NULL);
+
+                if (code != SQLITE_OK)
+                        return fail(s, code, e);
+                s->n_statements++;
+        }
+        return 0;
+}
+
+static int bind(sqlite3_stmt *st, const char *types, va_list ap) {
+        int code = SQLITE_OK;
+
+        for (int i = 1; *types && code == SQLITE_OK; types++, i++)
+                switch (*types) {
+                case 'd':
+                        code = sqlite3_bind_blob(st, i, va_arg(ap, const struct digest *)->bytes,
+                                                 sizeof(struct digest), SQLITE_STATIC);
+                        break;
+                case 's':
+                        code = sqlite3_bind_text(st, i, va_arg(ap, const char *), -1, SQLITE_STATIC);
+                        break;
+                case 'i':
+                        code = sqlite3_bind_int64(st, i, va_arg(ap, int64_t));
+                        break;
+                default:
+                        code = SQLITE_MISUSE;
+                }
+        return code;
+}
+
+static int start(sqlite3_stmt **ret, struct cache_sql *s, unsigned id, struct error *e, const char *types,
+                 va_list ap) {
+        sqlite3_stmt *st = s->statements[id];
+        int code;
+
+        sqlite3_reset(st);
+        code = bind(st, types, ap);
+        if (code != SQLITE_OK)
+                return fail(s, code, e);
+        *ret = st;
+        return 0;
+}
+
+int cache_sql_start(sqlite3_stmt **ret, struct cache_sql *s, unsigned id, struct error *e, const char *types,
+                    ...) {
+        va_list ap;
+        int r;
+
+        va_start(ap, types);
+        r = start(ret, s, id, e, types, ap);
+        va_end(ap);
+        return r;
+}
+
+int cache_sql_step(struct cache_sql *s, sqlite3_stmt *st, struct error *e) {
+        int code = sqlite3_step(st);
+
+        if (code == SQLITE_ROW)
+                return 1;
+        if (code == SQLITE_DONE)
+                return 0;
+        return fail(s, code, e);
+}
+
+int cache_sql_run(struct cache_sql *s, unsigned id, struct error *e, const char *types, ...) {
+        _cleanup_row_ sqlite3_stmt *st = NULL;
+        va_list ap;
+        int r;
+
+        va_start(ap, types);
+        r = start(&st, s, id, e, types, ap);
+        va_end(ap);
+        if (r < 0)
+                return r;
+        r = cache_sql_step(s, st, e);
+        return r < 0 ? r : sqlite3_changes(s->db);
+}
+
+void cache_sql_done(sqlite3_stmt *st) {
+        sqlite3_reset(st);
+        sqlite3_clear_bindings(st);
+}
+
+int cache_sql_column_digest(struct digest *ret, sqlite3_stmt *st, int column, struct error *e) {
+        const void *bytes = sqlite3_column_blob(st, column);
+
+        if (!bytes || sqlite3_column_bytes(st, column) != (int)sizeof ret->bytes)
+                return error_set(e, ERROR_INTERNAL, "the index holds something that is not a digest");
+        memcpy(ret->bytes, bytes, sizeof ret->bytes);
+        return 0;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store: what the files of this room share: the cache itself, its directories, and locks by name.
+ *
+ * Locks. c->lock guards the memory below it and is held for moments only; the index has its own and is always
+ * taken after it. What takes long on disk is done under a guard, which is a lock on a name: a target, a model
+ * or a layer. Who needs several takes them in that order, and one of each at most.
+ */
+#pragma once
+
+#include "cache/cache.h"
+#include "cache/index.h"
+
+#include <limits.h>
+#include <pthread.h>
+
+#define CACHE_DIR_MODE 0700
+
+struct cache_hold {
+        struct cache_hold *next;
+        struct digest digest;
+        unsigned count;
+};
+
+struct cache_guard {
+        struct cache_guard *next;
+        enum cache_guard_kind { CACHE_GUARD_TARGET, CACHE_GUARD_MODEL, CACHE_GUARD_LAYER } kind;
+        const char *name; /* the holder's */
+};
+
+struct cache {
+        const struct settings *settings;
+        char *root;           /* absolute, without symbolic links */
+        int root_fd, lock_fd; /* the lock is the file "lock" */
+        int layers_fd, models_fd, staging_fd;
+        struct cache_index *index;
+
+        pthread_mutex_t lock; /* guards what follows */
+        pthread_cond_t guard_left;
+        struct cache_guard *guards;
+        struct cache_hold *holds;
+        bool hold_all;     /* there was no memory to remember a hold: collect nothing any more */
+        uint64_t reserved; /* bytes promised and not written */
+        uint64_t written;  /* bytes written by reservations that still live: not all in the index yet */
+        uint64_t serial;   /* makes names in staging/ unique */
+};
+
+/* ---- guards (guard.c) ---- */
+
+/* Waits until nobody has @name; it must stay as long as the guard. */
+void cache_guard_enter(struct cache *c, struct cache_guard *g, enum cache_guard_kind kind, const char *name);
+void cache_guard_leave(struct cache *c, struct cache_guard *g);
+
+/* A guard to the end of the block. */
+struct cache_guard_scope {
+        struct cache *cache;
+        struct cache_guard guard;
+};
+static inline void cache_guard_scope_end(struct cache_guard_scope *s) {
+        cache_guard_leave(s->cache, &s->guard);
+}
+#define CACHE_GUARD_SCOPE(c, kind, name) \
+        __attribute__((cleanup(cache_guard_scope_end))) struct cache_guard_scope guard_scope_ = { .cache = \
+                                                                                                      (c) }; \
+        cache_guard_enter((c), &guard_scope_.guard, (kind), (name))
+
+/* ---- names on disk (store.c) ---- */
+
+const char *cache_layer_file(enum plan_packing p);   /* "blob", "tree" */
+const char *cache_layer_record(enum plan_packing p); /* "blob.json", "tree.json" */
+/* The directory of @digest below layers/; -ENOENT without a text if there is none. */
+int cache_layer_open(struct cache *c, const struct digest *digest, struct error *e);
+void cache_model_record_name(char name[static DIGEST_HEX_SIZE + 5], const struct digest *key);
+char *cache_model_path(const struct cache *c, const struct digest *key); /* NULL: out of memory */
+
+/* Makes a directory in staging/ whose name begins with @name, and opens it. *ret_name is to be freed. */
+int cache_staging_make(char **ret_name, struct cache *c, const char *name, struct error *e);
+/* Makes @name below @dir_fd disappear in one step, then removes what it was. Missing is success. */
+int cache_discard(struct cache *c, int dir_fd, const char *name, struct error *e);
+int cache_sync_dir(int fd, const char *what, struct error *e);
+
+/* ---- at start (recover.c, lease.c) ---- */
+
+int cache_recover(struct cache *c, struct error *e);
+int cache_leases_reconcile(struct cache *c, struct error *e);
+
+/* ---- collection (collect.c) ---- */
+
+/* Removes layers that no model uses and nobody holds; *ret_freed (may be NULL) in bytes. */
+int cache_collect_layers(struct cache *c, uint64_t *ret_freed, struct error *e);

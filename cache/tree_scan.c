@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tree_scan: a layer on disk, read into a tree.
+ *
+ * Each directory is opened by its path from the layer's directory, read and closed before those in it, so one
+ * descriptor is enough however deep it is. No symbolic link is followed.
+ *
+ * In a layer with whiteouts ".wh.NAME" hides NAME of lower layers, ".wh..wh..opq" all of its directory,
+ * ".wh..wh.link.NAME" is NAME, a hard link to the lower file that its content names; other names in
+ * ".wh..wh." are bookkeeping of old union file systems and mean nothing.
+ */
+#include "base/path.h"
+#include "cache/tree.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct scan {
+        struct cache_tree *tree;
+        int fd; /* of the layer's directory */
+        unsigned layer;
+        bool whiteouts;
+        size_t max_path;
+        char path[PATH_MAX]; /* of the directory being read */
+        size_t len;
+};
+
+static int push(struct scan *s, const char *name, struct error *e) {
+        size_t n = strlen(name), slash = s->len > 0;
+
+        if (s->len + slash + n >= s->max_path)
+                return error_set(e, ERROR_INVALID, "the path of \"%s\" is too long", name);
+        if (slash)
+                s->path[s->len] = '/';
+        memcpy(s->path + s->len + slash, name, n + 1);
+        s->len += slash + n;
+        return 0;
+}
+
+static void pop(struct scan *s, size_t len) {
+        s->path[len] = '\0';
+        s->len = len;
+}
+
+static int add_link_marker(struct scan *s, int dir_fd, struct cache_tree_node *dir, const char *file,
+                           const char *name, struct error *e) {
+        _cleanup_free_ char *text = NULL, *target = NULL;
+        struct cache_tree_node *n;
+        size_t len;
+        int r;
+
+        if (cache_tree_child(dir, name)) /* the same layer has the file itself */
+                return 0;
+        if ((r = path_read_file(&text, &len, dir_fd, file, PATH_MAX, e)) < 0 ||
+            (r = path_clean(&target, text, e)) < 0)
+                return error_wrap(e, "hard link \"%s\"", name);
+        r = cache_tree_add(&n, s->tree, dir, name, S_IFREG, e);
+        if (r < 0)
+                return r;
+        n->marker = true;
+        return cache_tree_set_source(s->tree, n, target, e);
+}
+
+static int scan_whiteout(struct scan *s, int dir_fd, struct cache_tree_node *dir, const char *name,
+                         struct error *e) {
+        if (strcmp(name, CACHE_WHITEOUT_OPAQUE) == 0) {
+                dir->opaque = true;
+                return 0;
+        }
+        if (strncmp(name, CACHE_WHITEOUT_LINK, strlen(CACHE_WHITEOUT_LINK)) == 0)
+                return add_link_marker(s, dir_fd, dir, name, name + strlen(CACHE_WHITEOUT_LINK), e);
+        if (strncmp(name, CACHE_WHITEOUT CACHE_WHITEOUT, strlen(CACHE_WHITEOUT CACHE_WHITEOUT)) == 0)
+                return 0;
+        return cache_tree_add_whiteout(s->tree, dir, name + strlen(CACHE_WHITEOUT), e);
+}
+
+static int scan_name(struct scan *s, int dir_fd, struct cache_tree_node *dir, const char *name,
+                     struct error *e) {
+        struct cache_tree_node *n;
+        struct stat st;
+        int r;
+
+        if (s->whiteouts && strncmp(name, CACHE_WHITEOUT, strlen(CACHE_WHITEOUT)) == 0)
+                return scan_whiteout(s, dir_fd, dir, name, e);
+        if (s->len + 1 + strlen(name) >= s->max_path)
+                return error_set(e, ERROR_INVALID, "the path of \"%s\" is too long", name);
+        if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return error_errno(e, errno, "look at %s/%s", s->path, name);
+        if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
+                return error_set(e, ERROR_INVALID, "\"%s\" is neither file, directory nor symbolic link",
+                                 name);
+        n = cache_tree_child(dir, name);
+        if (n) /* a link marker came first */
+                cache_tree_remove(s->tree, n);
+        r = cache_tree_add(&n, s->tree, dir, name, st.st_mode, e);
+        if (r < 0)
+                return r;
+        n->layer = s->layer;
+        n->size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+        n->mtime = st.st_mtim.tv_sec;
+        return 0;
+}
+
+static int open_dir(DIR **ret, struct scan *s, struct cache_tree_node *dir, struct error *e) {
+        _cleanup_close_ int fd = -1;
+        struct stat st;
+
+        fd = path_open(s->fd, s->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, e);
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, &st) < 0)
+                return error_errno(e, errno, "look at %s", s->path);
+        dir->mode = st.st_mode;
+        dir->mtime = st.st_mtim.tv_sec;
+        *ret = fdopendir(fd);
+        if (!*ret)
+                return error_errno(e, errno, "read directory %s", s->path);
+        (void)take_fd(fd);
+        return 0;
+}
+
+static int read_names(struct scan *s, struct cache_tree_node *dir, struct error *e) {
+        _cleanup_closedir_ DIR *d = NULL;
+        const struct dirent *entry;
+        int r;
+
+        r = open_dir(&d, s, dir, e);
+        while (r >= 0 && (errno = 0, entry = readdir(d)))
+                if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+                        r = scan_name(s, dirfd(d), dir, entry->d_name, e);
+        if (r >= 0 && errno != 0)
+                return error_errno(e, errno, "read directory %s", s->path);
+        return r;
+}
+
+static int scan_dir(struct scan *s, struct cache_tree_node *dir, struct error *e) {
+        size_t len = s->len;
+        int r;
+
+        r = read_names(s, dir, e);
+        for (struct cache_tree_node *n = dir->first; n && r >= 0; n = n->next) {
+                if (!S_ISDIR(n->mode))
+                        continue;
+                r = push(s, n->name, e);
+                if (r >= 0)
+                        r = scan_dir(s, n, e);
+                pop(s, len);
+        }
+        return r;
+}
+
+int cache_tree_scan(struct cache_tree **ret, int fd, unsigned layer, bool whiteouts, size_t max_path,
+                    struct error *e) {
+        _cleanup_(cache_tree_freep) struct cache_tree *t = NULL;
+        _cleanup_free_ struct scan *s = NULL;
+        int r;
+
+        r = cache_tree_new(&t, e);
+        if (r < 0)
+                return r;
+        s = calloc(1, sizeof *s);
+        if (!s)
+                return error_errno(e, ENOMEM, "read a layer");
+        *s = (struct scan){
+                .tree = t, .fd = fd, .layer = layer, .whiteouts = whiteouts, .max_path = max_path
+        };
+        r = scan_dir(s, t->top, e);
+        if (r < 0)
+                return r;
+        *ret = take_ptr(t);
+        return 0;
+}
