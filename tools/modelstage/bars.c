@@ -13,8 +13,9 @@
 #include "tools/modelstage/screen.h"
 
 #define LABEL_MIN 10u
-#define PERCENT 4u /* "100%" */
-#define SIZES 19u  /* "123.4 GiB/567.8 GiB" */
+#define LABEL_LEAST 4u /* so that the first piece is there on any terminal */
+#define PERCENT 4u     /* "100%" */
+#define SIZES 19u      /* "123.4 GiB/567.8 GiB" */
 #define BAR_MIN 8u
 #define BAR_MAX 40u
 #define GAP 2u
@@ -49,6 +50,14 @@ static void end_line(struct bars_frame *f, unsigned width) {
         f->width[f->n++] = width;
 }
 
+/* Whole seconds: what is estimated has no tenths. */
+static const char *eta_text(int64_t ms, char text[static TEXT_SHORT]) {
+        if (ms >= 60000)
+                return text_format_duration(ms, text);
+        snprintf(text, TEXT_SHORT, "%ds", (int)((ms + 999) / 1000));
+        return text;
+}
+
 static void sizes_text(char text[static 2 * TEXT_SHORT], uint64_t done, uint64_t size) {
         char a[TEXT_SHORT], b[TEXT_SHORT];
 
@@ -73,7 +82,7 @@ static void model_pieces(char text[static _PIECE_MAX][2 * TEXT_SHORT], const str
         if (m->rate > 0)
                 snprintf(text[PIECE_RATE], sizeof *text, "%s", text_format_rate(m->rate, number));
         if (m->eta_ms >= 0 && m->size > 0)
-                snprintf(text[PIECE_ETA], sizeof *text, "eta %s", text_format_duration(m->eta_ms, number));
+                snprintf(text[PIECE_ETA], sizeof *text, "eta %s", eta_text(m->eta_ms, number));
 }
 
 static void draw_model(struct bars_frame *f, const struct bars_model *m, unsigned width) {
@@ -90,7 +99,7 @@ static void draw_model(struct bars_frame *f, const struct bars_model *m, unsigne
                 if (w == 0)
                         continue;
                 w = w > columns[p] ? w : columns[p];
-                if (used + GAP + w + LABEL_MIN <= width) {
+                if (used + GAP + w + (used ? LABEL_MIN : LABEL_LEAST) <= width) {
                         wanted[p] = w;
                         used += GAP + w;
                 }
@@ -220,6 +229,6 @@ void bars_line(struct buf *out, const struct bars_model *m) {
         if (m->rate > 0)
                 (void)buf_printf(out, ", %s", text_format_rate(m->rate, a));
         if (m->eta_ms >= 0 && m->size > 0)
-                (void)buf_printf(out, ", eta %s", text_format_duration(m->eta_ms, a));
+                (void)buf_printf(out, ", eta %s", eta_text(m->eta_ms, a));
         (void)buf_append(out, "\n", 1);
 }
