@@ -2,9 +2,9 @@
 /*
  * mount: read-only bind mounts of a directory, and what is mounted now.
  *
- * open_tree(OPEN_TREE_CLONE) -> mount_setattr(RDONLY|NOSUID|NODEV) -> move_mount: there is no moment at which the mount is
- * writable. Older kernels (ENOSYS): bind in a private staging place is not possible without a second mount point, so bind
- * and then remount read-only, before the caller tells anyone about it.
+ * open_tree(OPEN_TREE_CLONE) -> mount_setattr(RDONLY|NOSUID|NODEV) -> move_mount: there is no moment at which
+ * the mount is writable. Kernels before 5.12: bind, then remount read-only, before the caller tells anyone
+ * about it.
  */
 #pragma once
 
@@ -27,10 +27,10 @@ int mount_detach(const char *target, struct error *e);
 struct mount_entry {
         unsigned id;
         unsigned dev_major, dev_minor;
-        char *root;             /* directory of the file system that is mounted here */
+        char *root; /* directory of the file system that is mounted here */
         char *target;
         char *fs_type;
-        bool read_only;         /* of the mount, not of the file system */
+        bool read_only; /* of the mount, not of the file system */
 };
 struct mount_table {
         struct mount_entry *entries;
@@ -39,5 +39,5 @@ struct mount_table {
 int mount_table_read(struct mount_table *ret, struct error *e);
 /* For tests and the fuzzer: @text instead of the kernel's. */
 int mount_table_parse(struct mount_table *ret, const char *text, size_t len, struct error *e);
-const struct mount_entry *mount_table_find(const struct mount_table *t, const char *target);   /* the topmost */
+const struct mount_entry *mount_table_find(const struct mount_table *t, const char *target); /* the topmost */
 void mount_table_free(struct mount_table *t);
