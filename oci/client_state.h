@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* client_state: the inside of a client, for client.c, ask.c and blob.c alone. */
+#pragma once
+
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include "base/settings.h"
+#include "oci/client.h"
+#include "oci/http.h"
+#include "oci/token.h"
+
+struct oci_client {
+        const struct settings *settings;
+        struct oci_http *http;
+        struct oci_tokens *tokens;
+        pthread_mutex_t lock;          /* guards what follows */
+        struct oci_keyring *keyring;   /* the administrator's; NULL: none */
+        struct timespec keyring_mtime; /* of the file it was read from, */
+        ino_t keyring_inode;           /* to see that it has changed */
+};
+
+/* The administrator's keyring as the file is now: one more owner, maybe NULL. */
+int oci_client_keyring(struct oci_keyring **ret, struct oci_client *c, struct error *e);
+
+/* What the administrator trusts besides the system's certificates at @host; *ret may become NULL; to be
+ * freed. */
+int oci_client_ca(char **ret, const struct oci_client *c, const char *host, struct error *e);

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * exchange: the rules of trying again.
+ *
+ * Not tried again: certificates that are not trusted, a server without TLS, answers that are too long. They
+ * do not get better by themselves, and a person has to see them soon.
+ */
+#include "oci/exchange.h"
+
+#include <stdio.h>
+#include <sys/random.h>
+
+#include "base/metrics.h"
+#include "base/text.h"
+#include "oci/retry_after.h"
+
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_MAX_MS 5000
+#define RETRY_AFTER_MAX_MS 30000
+
+const char *oci_retry_reason(CURLcode code, long status) {
+        switch (code) {
+        case CURLE_OK:
+                return status == 429 ? "throttled" : status == 408 || status >= 500 ? "status" : NULL;
+        case CURLE_COULDNT_RESOLVE_HOST:
+        case CURLE_COULDNT_RESOLVE_PROXY:
+                return "dns";
+        case CURLE_COULDNT_CONNECT:
+                return "connect";
+        case CURLE_OPERATION_TIMEDOUT:
+                return "timeout";
+        case CURLE_GOT_NOTHING:
+        case CURLE_RECV_ERROR:
+        case CURLE_SEND_ERROR:
+        case CURLE_PARTIAL_FILE:
+        case CURLE_SSL_CONNECT_ERROR:
+                return "reset";
+        default:
+                return NULL;
+        }
+}
+
+int64_t oci_retry_wait_ms(unsigned tried, const char *retry_after) {
+        int64_t wait = BACKOFF_FIRST_MS;
+        uint32_t random = 0;
+
+        if (retry_after && oci_retry_after_parse(&wait, retry_after, time_now_ms()) == 0)
+                return wait < RETRY_AFTER_MAX_MS ? wait : RETRY_AFTER_MAX_MS;
+        wait = BACKOFF_FIRST_MS;
+        for (unsigned i = 1; i < tried && wait < BACKOFF_MAX_MS; i++)
+                wait *= 2;
+        if (wait > BACKOFF_MAX_MS)
+                wait = BACKOFF_MAX_MS;
+        if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
+                random = (uint32_t)time_monotonic_ns();
+        return wait / 2 +
+               (int64_t)(random %
+                         (uint64_t)(wait / 2 + 1)); /* a node full of clients does not come at once */
+}
+
+void oci_count_request(const char *registry, long status) {
+        char code[16];
+
+        snprintf(code, sizeof code, "%ld", status);
+        metric_add(REGISTRY_REQUESTS, 1, registry, code);
+}
+
+static unsigned tries_allowed(const struct oci_exchange *x, const struct oci_http_response *r) {
+        unsigned n = r->status ? OCI_TRIES_STATUS : OCI_TRIES_TRANSPORT;
+
+        return x->max_tries > 0 && x->max_tries < n ? x->max_tries : n;
+}
+
+int oci_exchange(struct oci_http_response *ret, const struct oci_exchange *x,
+                 const struct oci_http_request *req, struct error *e) {
+        struct error failure = { 0 };
+
+        for (unsigned tried = 1;; tried++) {
+                _cleanup_response_ struct oci_http_response a = { 0 };
+                int r = oci_http_perform(&a, x->http, req, &failure);
+                const char *reason = oci_retry_reason(a.code, a.status);
+                bool hopeless = r < 0 && failure.kind != ERROR_UNAVAILABLE;
+
+                oci_count_request(x->registry, a.status);
+                if (hopeless || !reason || tried >= tries_allowed(x, &a)) {
+                        *ret = a;
+                        a = (struct oci_http_response){ 0 };
+                        return r < 0 ? error_copy(e, &failure) : 0;
+                }
+                metric_add(REGISTRY_RETRIES, 1, x->registry, reason);
+                if (!oci_cancel_sleep(&req->cancel, oci_retry_wait_ms(tried, a.retry_after)))
+                        return error_set(e, ERROR_CANCELLED, "cancelled while waiting to ask %s again",
+                                         x->registry);
+        }
+}

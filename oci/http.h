@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * http: one blocking request. No redirects, no credentials of its own, no retries: those are decisions and
+ * are made above (exchange, auth, ask). Also what every transfer of ours has in common, for those that the
+ * engine runs itself.
+ *
+ * Thread-safe: each request takes a session (with its warm connections) out of a small pool and puts it back.
+ */
+#pragma once
+
+#include <curl/curl.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+
+/* Asked now and then while waiting; may be empty. */
+struct oci_cancel {
+        bool (*cancelled)(void *userdata);
+        void *userdata;
+};
+bool oci_cancel_wanted(const struct oci_cancel *c);
+/* Waits; false as soon as it is cancelled. */
+bool oci_cancel_sleep(const struct oci_cancel *c, int64_t ms);
+
+/* Where a transfer goes and what it may do there. Kept by reference until the transfer is over. */
+struct oci_http_target {
+        const char *url;
+        struct curl_slist *headers;
+        const char *ca_pem; /* certificates that are trusted besides the system's; NULL: none */
+        bool plain_http;    /* http is allowed besides https */
+};
+
+/* Sets all that transfers have in common on @easy, over whatever a transfer before has left. 0 or -ENOMEM. */
+int oci_http_prepare(CURL *easy, const struct oci_http_target *t);
+
+struct oci_http_request {
+        struct oci_http_target target;
+        bool head;
+        const char *form; /* POST of a form; NULL: GET or HEAD */
+        size_t max_body;
+        bool cut; /* a longer body is cut at max_body; otherwise it is ERROR_INVALID */
+        struct oci_cancel cancel;
+};
+
+#define OCI_HTTP_CHALLENGES_MAX 8
+struct oci_http_response {
+        CURLcode code;  /* why there is no status */
+        long status;    /* 0: no answer */
+        char *location; /* absolute; of a redirect, else NULL */
+        char *content_type, *content_range, *content_digest, *retry_after; /* headers or NULL */
+        char *challenges[OCI_HTTP_CHALLENGES_MAX]; /* WWW-Authenticate, NULL-ended if fewer */
+        struct buf body;
+        bool was_cut;
+};
+void oci_http_response_done(struct oci_http_response *r); /* back to empty; accepts an empty one */
+#define _cleanup_response_ _cleanup_(oci_http_response_done)
+
+struct oci_http;
+int oci_http_new(struct oci_http **ret, struct error *e);
+void oci_http_free(struct oci_http *h);
+DEFINE_CLEANUP(struct oci_http *, oci_http_free);
+
+/*
+ * 0: there is an answer, whatever its status. Failures: ERROR_UNAVAILABLE (ret->code says what),
+ * ERROR_INVALID (too long), ERROR_CANCELLED. *ret is written in any case.
+ */
+int oci_http_perform(struct oci_http_response *ret, struct oci_http *h, const struct oci_http_request *req,
+                     struct error *e);
+
+/* What went wrong with a transfer to @url and what to do; @detail (libcurl's, may be NULL or "") is cleaned
+ * first. */
+int oci_http_error(struct error *e, CURLcode code, const char *url, const char *detail);
+
+/* "Name: value" at the end of *list. 0, -EINVAL (a line break or another control character in it) or -ENOMEM.
+ */
+int oci_http_header_add(struct curl_slist **list, const char *name, const char *value);
+DEFINE_CLEANUP(struct curl_slist *, curl_slist_free_all);
