@@ -203,6 +203,22 @@ int path_open(int dir_fd, const char *name, int flags, mode_t mode, struct error
         return fd >= 0 ? fd : open_failed(dir_fd, name, errno, e);
 }
 
+int path_open_parent(const char **ret_base, int dir_fd, const char *name, struct error *e) {
+        _cleanup_free_ char *parent = NULL;
+        const char *base = path_base(name);
+        int fd;
+
+        if (!*name || !is_clean(name))
+                return error_set(e, ERROR_INVALID, "\"%.200s\" is not a name below a directory", name);
+        parent = strndup(name, base > name ? (size_t)(base - name - 1) : 0);
+        if (!parent)
+                return error_errno(e, ENOMEM, "cannot open \"%s\"", name);
+        fd = path_open(dir_fd, parent, O_RDONLY | O_DIRECTORY, 0, e);
+        if (fd >= 0)
+                *ret_base = base;
+        return fd;
+}
+
 /* Makes the directory at the beginning of @name if it is missing, with exactly @mode, and opens it. -1 and
  * errno. */
 static int enter_or_make(int dir_fd, const char *name, mode_t mode) {

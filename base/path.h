@@ -25,6 +25,9 @@ int path_clean(char **ret, const char *name, struct error *e);
  * again. O_CLOEXEC is added. Returns the descriptor. */
 int path_open(int dir_fd, const char *name, int flags, mode_t mode, struct error *e);
 
+/* Opens the directory that the clean relative @name, which is not "", is in; *ret_base is its last component. */
+int path_open_parent(const char **ret_base, int dir_fd, const char *name, struct error *e);
+
 /* Makes the directories of the clean relative @name below @dir_fd that are missing, with @mode. With
  * @parents_only not the last component. Returns a descriptor of the deepest directory, to be closed. */
 int path_make_dirs(int dir_fd, const char *name, mode_t mode, bool parents_only, struct error *e);

@@ -108,18 +108,12 @@ static int write_and_rename(int dir_fd, int fd, const char *from, const char *to
 
 int path_write_file(int dir_fd, const char *name, const void *data, size_t len, mode_t mode,
                     struct error *e) {
-        _cleanup_free_ char *parent_name = NULL;
         _cleanup_close_ int parent = -1, fd = -1;
-        const char *base = path_base(name);
         char temporary[64];
+        const char *base;
         int r;
 
-        if (!*base)
-                return error_set(e, ERROR_INVALID, "\"%s\" is not the name of a file", name);
-        parent_name = strndup(name, base > name ? (size_t)(base - name - 1) : 0);
-        if (!parent_name)
-                return error_errno(e, ENOMEM, "cannot write \"%s\"", name);
-        parent = path_open(dir_fd, parent_name, O_RDONLY | O_DIRECTORY, 0, e);
+        parent = path_open_parent(&base, dir_fd, name, e);
         if (parent < 0)
                 return parent;
         fd = make_beside(parent, temporary);

@@ -189,20 +189,12 @@ static int remove_below(int parent, const char *base) {
 }
 
 int path_remove_tree(int dir_fd, const char *name, struct error *e) {
-        _cleanup_free_ char *parent_name = NULL;
         _cleanup_close_ int parent = -1;
-        const char *base = path_base(name);
         struct error why = { 0 };
+        const char *base;
         int r;
 
-        if (!*base)
-                return error_set(e, ERROR_INVALID, "\"%s\" is not the name of something to remove", name);
-        parent_name = strndup(name, base > name ? (size_t)(base - name - 1) : 0);
-        if (!parent_name)
-                return error_errno(e, ENOMEM, "cannot remove \"%s\"", name);
-        if (is_dots(base))
-                return error_set(e, ERROR_INVALID, "\"%s\" is not the name of something to remove", name);
-        parent = path_open(dir_fd, parent_name, O_RDONLY | O_DIRECTORY, 0, &why);
+        parent = path_open_parent(&base, dir_fd, name, &why);
         if (parent < 0)
                 return parent == -ENOENT ? 0 : error_copy(e, &why);
         r = remove_below(parent, base);
