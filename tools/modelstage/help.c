@@ -33,7 +33,8 @@ static void print_paragraphs(FILE *f, const char *text) {
         for (const char *gap; text; text = gap ? gap + 2 : NULL) {
                 gap = strstr(text, "\n\n");
                 print_wrapped(f, text, gap ? (size_t)(gap - text) : strlen(text), 0, 0);
-                putc('\n', f);
+                if (gap)
+                        putc('\n', f);
         }
 }
 
@@ -65,16 +66,17 @@ void help_print_all(FILE *f) {
               f);
         for (const struct command *c = commands; c->name; c++)
                 fprintf(f, "  %-12s %s\n", c->name, c->summary);
-        fputs("\nmodelstage help COMMAND tells more. A reference (REF) is "
-              "[oci://]HOST/REPOSITORY[:TAG][@DIGEST], or\n"
-              "oci-layout:DIR[:TAG|@DIGEST] for an OCI image layout on disk.\n",
-              f);
+        putc('\n', f);
+        print_paragraphs(
+            f, "modelstage help COMMAND tells more. A reference (REF) is "
+               "[oci://]HOST/REPOSITORY[:TAG][@DIGEST], or oci-layout:DIR[:TAG|@DIGEST] for an OCI image "
+               "layout on disk.");
 }
 
 void help_print_command(FILE *f, const struct command *c) {
         fprintf(f, "Usage: modelstage %s [OPTION...]%s%s\n\n", c->name, *c->operands ? " " : "", c->operands);
         print_paragraphs(f, c->text);
-        fputs("Options:\n", f);
+        fputs("\nOptions:\n", f);
         for (unsigned i = 0; i < _ARG_MAX; i++)
                 if ((c->options | ARG_BIT(HELP)) & 1u << i && arg_specs[i].help)
                         print_option(f, &arg_specs[i]);

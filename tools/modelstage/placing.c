@@ -27,12 +27,9 @@ static int link_over(const struct placing *p, int tree_fd, const char *path, int
         snprintf(spare, sizeof spare, "%s/placing", p->spare);
         if (linkat(tree_fd, path, p->dir_fd, spare, 0) < 0)
                 return -errno;
-        if (renameat(p->dir_fd, spare, parent_fd, path_base(path)) < 0) {
-                int r = -errno;
-                unlinkat(p->dir_fd, spare, 0);
-                return r;
-        }
-        return 0;
+        int r = renameat(p->dir_fd, spare, parent_fd, path_base(path)) < 0 ? -errno : 0;
+        (void)unlinkat(p->dir_fd, spare, 0); /* still there if both were names of one file already */
+        return r;
 }
 
 static int place_one(const struct placing *p, int tree_fd, const struct cache_file *f, struct error *e) {

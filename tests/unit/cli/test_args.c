@@ -82,7 +82,7 @@ static void test_mistakes_are_told_with_what_was_meant(void **state) {
                 char *const words[5];
                 const char *told;
         } cases[] = {
-                { { (char *)"wrm", (char *)"a" }, "there is no command \"wrm\" (did you mean rm?)" },
+                { { (char *)"wrm", (char *)"a" }, "there is no command \"wrm\" (did you mean warm?)" },
                 { { (char *)"statsu" }, "there is no command \"statsu\" (did you mean status?)" },
                 { { (char *)"ls", (char *)"--qiet" }, "there is no option --qiet (did you mean --quiet?)" },
                 { { (char *)"ls", (char *)"--zzzzzzzz=1" }, "there is no option --zzzzzzzz" },
