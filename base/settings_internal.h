@@ -59,6 +59,7 @@ struct settings_place {
 struct settings_places {
         struct settings_place *items;
         size_t n, size;
+        bool is_nothing; /* the document is empty, or null */
 };
 
 /* What settings_new() makes: beside the values, where they come from. */

@@ -255,7 +255,7 @@ int settings_load_file(struct settings *s, const char *path, struct error *e) {
         if (!state->file)
                 return error_errno(e, ENOMEM, "cannot read the settings %s", path);
         r = settings_places_read(&state->places, path, buf_text(&text), text.len, e);
-        if (r < 0)
+        if (r < 0 || state->places.is_nothing)
                 return r;
         r = settings_yaml_parse(&raw, state, buf_text(&text), text.len, e);
         if (r < 0)

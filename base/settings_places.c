@@ -162,8 +162,11 @@ static int on_scalar(struct walk *w, const yaml_event_t *event) {
         enter_value(w);
         if (strlen(text) != event->data.scalar.length)
                 return refuse(w, event->start_mark.line, "%.300s: has a NUL character", w->path);
-        r = w->depth ? add_place(w, event->start_mark.line, text, is_null(event))
-                     : 0; /* else libcyaml says what is expected */
+        if (w->depth == 0) { /* the whole document; libcyaml says what is expected of it */
+                w->places->is_nothing = is_null(event);
+                return 0;
+        }
+        r = add_place(w, event->start_mark.line, text, is_null(event));
         leave_value(w);
         return r;
 }
@@ -177,6 +180,7 @@ static int on_start(struct walk *w, const yaml_event_t *event, bool is_mapping) 
         enter_value(w);
         if (w->depth == DEPTH_MAX)
                 return refuse(w, event->start_mark.line, "%.300s: nothing here is this deep", w->path);
+        w->places->is_nothing = false;
         r = w->depth ? add_place(w, event->start_mark.line, NULL, false) : 0;
         w->levels[w->depth++] = (struct level){ .is_mapping = is_mapping, .path_len = w->path_len };
         return r;
@@ -239,7 +243,7 @@ static int walk_events(struct walk *w, yaml_parser_t *parser, const char *data, 
 
 int settings_places_read(struct settings_places *ret, const char *file, const char *data, size_t len,
                          struct error *e) {
-        struct settings_places places = { 0 };
+        struct settings_places places = { .is_nothing = true };
         struct walk *w = calloc(1, sizeof *w);
         yaml_parser_t parser;
         int r;
