@@ -17,16 +17,16 @@
 
 #define MAX_TEXT (64u * 1024 * 1024) /* a node with thousands of pods has a few megabytes */
 
-/* The next field of a line, in place and NUL-terminated; NULL at its end. */
+/* The next field of a line, in place and NUL-terminated; NULL at its end, and from an empty field on. */
 static char *next_field(char **at) {
         char *field = *at;
 
-        if (!field)
-                return NULL;
+        if (!field || *field == ' ' || *field == '\0')
+                return *at = NULL;
         *at = strchr(field, ' ');
         if (*at)
                 *(*at)++ = '\0';
-        return *field ? field : NULL;
+        return field;
 }
 
 static bool parse_number(unsigned *ret, const char *text, char end, const char **rest) {

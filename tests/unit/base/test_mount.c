@@ -223,6 +223,7 @@ static void test_parser_refuses_what_the_kernel_does_not_write(void **state) {
                 "\n",
                 "36 35 98:0 / / rw ext3 /dev/root rw\n",
                 "36 35 98:0 / / rw -\n",
+                "36  98:0 / / rw x - ext3\n", /* an empty field; found by the fuzzer */
                 "x 35 98:0 / / rw - ext3\n",
                 "36 35 98 / / rw - ext3\n",
                 "36 35 98:0x / / rw - ext3\n",
