@@ -65,7 +65,7 @@ static int send_outcome(struct rpc_call *call, const struct stage_outcome *o, st
         return rpc_call_send(call, &msg.base, e);
 }
 
-/* 0: nothing more to do for this call; 1: ready. */
+/* Until the model is ready, staging has failed, or this call has nothing to wait for any more. */
 static int warm_watch(struct control *c, struct rpc_call *call, const Modelstage__V1__WarmRequest *req,
                       struct stage_job *job, struct stage_outcome *o, struct error *e) {
         bool must_stay = req->pin || req->ttl_seconds > 0;
@@ -86,7 +86,7 @@ static int warm_watch(struct control *c, struct rpc_call *call, const Modelstage
                 if (tell && send_progress(call, job, "", e) < 0 && !must_stay)
                         return e->code;
         }
-        return 1;
+        return 0;
 }
 
 int control_warm(struct rpc_call *call, const ProtobufCMessage *m, void *userdata, struct error *e) {
@@ -109,7 +109,10 @@ int control_warm(struct rpc_call *call, const ProtobufCMessage *m, void *userdat
                 if ((r = send_progress(call, job, "accepted", e)) < 0 || (!req->pin && req->ttl_seconds == 0))
                         return r;
         }
-        if ((r = warm_watch(c, call, req, job, &o, e)) <= 0 || (r = keep(c, req, &o, e)) < 0)
+        if ((r = warm_watch(c, call, req, job, &o, e)) < 0)
+                return r;
+        cache_model_used(c->cache, &o.key, o.result == STAGE_HIT);
+        if ((r = keep(c, req, &o, e)) < 0)
                 return r;
         return req->detach ? 0 : send_outcome(call, &o, e);
 }

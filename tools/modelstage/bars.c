@@ -14,6 +14,7 @@
 
 #define LABEL_MIN 10u
 #define LABEL_LEAST 4u /* so that the first piece is there on any terminal */
+#define LABEL_GOOD 20u /* of a blob: the name is worth more than the sizes */
 #define PERCENT 4u     /* "100%" */
 #define SIZES 19u      /* "123.4 GiB/567.8 GiB" */
 #define BAR_MIN 8u
@@ -127,7 +128,7 @@ static struct columns blob_columns(const struct bars_model *models, size_t n, un
                         unsigned w = screen_width(models[i].blobs[k].name);
                         c.label = w > c.label ? w : c.label;
                 }
-        if (room >= LABEL_MIN + GAP + BAR_MIN + GAP + SIZES)
+        if (room >= LABEL_GOOD + GAP + BAR_MIN + GAP + SIZES)
                 c.sizes = SIZES;
         unsigned rest = room - (c.sizes ? c.sizes + GAP : 0);
         if (rest >= LABEL_MIN + GAP + BAR_MIN) {

@@ -46,8 +46,9 @@ const struct command commands[] = {
           0,
           ARG_BIT(SOCKET) | ARG_BIT(OUTPUT) | ARG_BIT(WATCH),
           cmd_status,
-          "show the jobs that run now",
-          "One line a job: how far it is, how fast, from where. With --watch and -o json each update is an "
+          "show the jobs that run",
+          "One line a job: how far it is, how fast, from where. Jobs that failed stay for some minutes. With "
+          "--watch and -o json each update is an "
           "array on a line "
           "of its own.",
           "modelstage status --watch" },

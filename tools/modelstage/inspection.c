@@ -12,6 +12,7 @@
 #include "tools/modelstage/table.h"
 
 #define TENSORS_MAX (8u << 20)
+#define ANNOTATION_WIDTH 120 /* some tools put whole files into them; JSON has all of it */
 
 /* NULL: the model has no tensor headers, or the daemon's summary cannot be read. */
 static json_t *tensors_of(const Modelstage__V1__InspectResponse *m) {
@@ -155,9 +156,12 @@ static void print_annotations(const Modelstage__V1__InspectResponse *m) {
                 return;
         printf("Annotations:\n");
         for (size_t i = 0; i < m->n_annotations; i++) {
-                _cleanup_free_ char *key = screen_text(m->annotations[i]->key);
-                _cleanup_free_ char *value = screen_text(m->annotations[i]->value);
-                printf("  %s: %s\n", key, value);
+                struct buf line = BUF_INIT(1 << 20);
+                screen_put(&line, m->annotations[i]->key, ANNOTATION_WIDTH, SCREEN_CUT_END);
+                (void)buf_printf(&line, ": ");
+                screen_put(&line, m->annotations[i]->value, ANNOTATION_WIDTH, SCREEN_CUT_END);
+                printf("  %s\n", buf_text(&line));
+                buf_free(&line);
         }
 }
 
