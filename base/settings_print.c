@@ -22,7 +22,7 @@ void settings_print_help(FILE *f) {
                 fprintf(f, "  --%s %s%*s  %s%s%s%s\n", s->key, s->value, width < 36 ? 36 - width : 0, "",
                         s->help, *s->def ? " (default " : "", s->def, *s->def ? ")" : "");
         }
-        fprintf(f, "  --%-36s  %s\n", "policy.allow GLOB,…", "references that may be staged; empty: all");
+        fprintf(f, "  --%-36s  %s\n", "policy.allow GLOB,...", "references that may be staged; empty: all");
 }
 
 /* roff takes a bare hyphen for a typographic one, and a backslash for a command. */
