@@ -24,6 +24,10 @@ int oci_retry_after_parse(int64_t *ret_ms, const char *value, int64_t now_ms) {
         time_t when = curl_getdate(value, NULL);
         if (when == (time_t)-1)
                 return -EINVAL;
-        *ret_ms = clamp((int64_t)when * 1000 - now_ms);
+        /* A date far away does not fit in milliseconds. */
+        if (when > now_ms / 1000 + OCI_RETRY_AFTER_MAX_MS / 1000)
+                *ret_ms = OCI_RETRY_AFTER_MAX_MS;
+        else
+                *ret_ms = when < now_ms / 1000 ? 0 : clamp((int64_t)when * 1000 - now_ms);
         return 0;
 }

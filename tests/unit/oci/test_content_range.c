@@ -104,6 +104,7 @@ static void test_retry_after_is_seconds_or_a_date_and_is_bounded(void **state) {
                 { "Tue Nov 14 22:13:50 2023", 0, 30000 },
                 { "Tue, 14 Nov 2023 22:13:10 GMT", 0, 0 },
                 { "Tue, 14 Nov 2028 22:13:10 GMT", 0, OCI_RETRY_AFTER_MAX_MS },
+                { "Tue, 14 Nov 1940733522 22:13:10 GMT", 0, OCI_RETRY_AFTER_MAX_MS },
                 { "-1", -EINVAL, 0 },
                 { "soon", -EINVAL, 0 },
                 { "7s", -EINVAL, 0 },
