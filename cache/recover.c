@@ -145,6 +145,7 @@ static int read_model(struct cache_record **ret, int dir_fd, const struct digest
 static int recover_tree(struct cache *c, int dir_fd, const char *name, const struct digest *key,
                         struct error *e) {
         _cleanup_(cache_record_freep) struct cache_record *rec = NULL;
+        char record[DIGEST_HEX_SIZE + 5];
         struct error why;
         int r;
 
@@ -154,7 +155,11 @@ static int recover_tree(struct cache *c, int dir_fd, const char *name, const str
         if (!is_broken(r))
                 return error_copy(e, &why);
         log_warning("model %s is removed from the cache: %s", name, why.text);
-        return path_remove_tree(dir_fd, name, e);
+        r = path_remove_tree(dir_fd, name, e);
+        if (r < 0)
+                return r;
+        cache_model_record_name(record, key);
+        return path_remove_tree(dir_fd, record, e);
 }
 
 /* A tree, or a record whose tree tells whether it stays. */

@@ -11,9 +11,12 @@
  */
 #include "cache/sql.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
+#define LOG_SIZE (4 << 20)   /* SQLite starts it anew after 1000 pages */
 #define BUSY_TIMEOUT_MS 5000 /* an operator's sqlite3 shell may hold the lock for a moment */
 
 struct cache_sql {
@@ -87,6 +90,22 @@ int cache_sql_get_version(struct cache_sql *s, int64_t *ret, struct error *e) {
         return 0;
 }
 
+/* Blocks for the log before they are needed: on a full disk a removal must still be written down. What cannot
+ * be had now is asked for again at the next start. The log is not locked with fcntl(), so closing it here
+ * drops no lock. */
+static void preallocate_log(const struct cache_sql *s) {
+        _cleanup_free_ char *path = NULL;
+        _cleanup_close_ int fd = -1;
+
+        if (asprintf(&path, "%s-wal", s->path) < 0) {
+                path = NULL;
+                return;
+        }
+        fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0)
+                (void)fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, LOG_SIZE);
+}
+
 int cache_sql_open(struct cache_sql **ret, const char *path, struct error *e) {
         _cleanup_(cache_sql_closep) struct cache_sql *s = NULL;
         int code, r;
@@ -109,6 +128,7 @@ int cache_sql_open(struct cache_sql **ret, const char *path, struct error *e) {
         r = check_sound(s, e);
         if (r < 0)
                 return r;
+        preallocate_log(s);
         *ret = take_ptr(s);
         return 0;
 }

@@ -62,22 +62,26 @@ static inline int fixture_setup(void **state) {
         return 0;
 }
 
+static inline void remove_tree(const char *path) {
+        int fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        struct error e;
+
+        assert_ok(path_remove_tree(fd, path + 1, &e), &e);
+        close(fd);
+}
+
 static inline int fixture_teardown(void **state) {
         struct fixture *f = *state;
-        struct error e;
-        int parent;
 
         cache_close(f->cache);
         settings_free(f->settings);
-        parent = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        assert_ok(path_remove_tree(parent, f->dir + 1, &e), &e);
-        close(parent);
+        remove_tree(f->dir);
         free(f);
         return 0;
 }
 
 static inline void fixture_path(const struct fixture *f, const char *name, char path[static PATH_MAX]) {
-        snprintf(path, PATH_MAX, "%s/%s", f->dir, name);
+        assert_true(snprintf(path, PATH_MAX, "%s/%s", f->dir, name) < PATH_MAX);
 }
 
 static inline struct digest digest_named(const char *name) {

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Promising disk, and what happens when there is none. */
+#include "fixture.h"
+
+#include "base/text.h"
+
+#define KIB ((uint64_t)1024)
+
+static void limit(struct fixture *f, const char *bytes) {
+        struct error e;
+
+        assert_ok(settings_set(f->settings, "cache.maxBytes", bytes, &e), &e);
+}
+
+static struct cache_space space_of(struct cache *c) {
+        struct cache_space s;
+        struct error e;
+
+        assert_ok(cache_space(c, &s, &e), &e);
+        return s;
+}
+
+static void test_what_is_promised_is_not_free(void **state) {
+        struct fixture *f = *state;
+        struct cache_reservation *a, *b;
+        struct error e;
+
+        limit(f, "1MiB");
+        assert_int_equal(space_of(f->cache).capacity, 1024 * KIB);
+        assert_int_equal(space_of(f->cache).free, 1024 * KIB);
+        assert_ok(cache_reserve(&a, f->cache, 600 * KIB, &e), &e);
+        assert_int_equal(space_of(f->cache).reserved, 600 * KIB);
+        assert_int_equal(space_of(f->cache).free, 424 * KIB);
+        assert_int_equal(cache_reserve(&b, f->cache, 425 * KIB, &e), -ENOSPC);
+        assert_ok(cache_reserve(&b, f->cache, 424 * KIB, &e), &e);
+        assert_int_equal(cache_reservation_grow(b, 1, &e), -ENOSPC);
+        cache_reservation_release(a);
+        assert_ok(cache_reservation_grow(b, 600 * KIB, &e), &e);
+        cache_reservation_release(b);
+        cache_reservation_release(NULL);
+        assert_int_equal(space_of(f->cache).free, 1024 * KIB);
+}
+
+static void test_what_is_written_is_not_free_before_it_is_sealed(void **state) {
+        struct fixture *f = *state;
+        struct cache_reservation *r;
+        struct error e;
+
+        limit(f, "1MiB");
+        assert_ok(cache_reserve(&r, f->cache, 600 * KIB, &e), &e);
+        cache_reservation_consume(r, 400 * KIB);
+        assert_int_equal(space_of(f->cache).reserved, 200 * KIB);
+        assert_int_equal(space_of(f->cache).free, 424 * KIB);
+        cache_reservation_consume(r, 300 * KIB); /* more than was promised */
+        assert_int_equal(space_of(f->cache).reserved, 0);
+        assert_int_equal(space_of(f->cache).free, 324 * KIB);
+        cache_reservation_release(r);
+        assert_int_equal(space_of(f->cache).free, 1024 * KIB);
+}
+
+static void test_a_refusal_says_what_is_needed_free_and_in_the_way(void **state) {
+        struct fixture *f = *state;
+        struct digest key = make_model(f->cache, "example.com/m:1", "0123456789");
+        struct cache_reservation *r;
+        struct error e;
+
+        assert_ok(cache_model_pin(f->cache, &key, true, 0, &e), &e);
+        limit(f, "1MiB");
+        assert_int_equal(cache_reserve(&r, f->cache, 5120 * KIB, &e), -ENOSPC);
+        assert_int_equal(e.kind, ERROR_NO_SPACE);
+        assert_non_null(strstr(e.text, "needs 5.0 MiB"));
+        assert_non_null(strstr(e.text, f->dir));
+        assert_non_null(strstr(e.text, "of 1.0 MiB used"));
+        assert_non_null(strstr(e.text, "1 mounted or pinned models hold 10 B"));
+        assert_non_null(strstr(e.text, "modelstage rm"));
+}
+
+static void test_what_the_file_system_keeps_is_not_free(void **state) {
+        struct fixture *f = *state;
+        struct cache_reservation *r;
+        struct error e;
+
+        limit(f, "1MiB");
+        assert_ok(settings_set(f->settings, "cache.minFree", "100%", &e), &e);
+        assert_int_equal(space_of(f->cache).free, 0);
+        assert_int_equal(cache_reserve(&r, f->cache, 1, &e), -ENOSPC);
+}
+
+static void test_unused_layers_make_room_unless_they_are_held(void **state) {
+        struct fixture *f = *state;
+        struct digest old = digest_named("unused layer"), held = digest_named("held layer");
+        struct cache_reservation *r;
+        struct error e;
+
+        stage_raw(f->cache, "unused layer");
+        stage_raw(f->cache, "held layer");
+        cache_layer_hold(f->cache, &held);
+        limit(f, "30");
+        assert_ok(cache_reserve(&r, f->cache, 8, &e), &e);
+        assert_true(cache_layer_find(f->cache, &old, PLAN_RAW, NULL));
+        assert_ok(cache_reservation_grow(r, 12, &e), &e);
+        assert_false(cache_layer_find(f->cache, &old, PLAN_RAW, NULL));
+        assert_true(cache_layer_find(f->cache, &held, PLAN_RAW, NULL));
+        assert_int_equal(cache_reservation_grow(r, 1, &e), -ENOSPC);
+        cache_reservation_release(r);
+        cache_layer_unhold(f->cache, &held);
+}
+
+/* ---- a disk that is full ---- */
+
+static void fill_disk(const struct fixture *f) {
+        static char zeros[4096];
+        char path[PATH_MAX];
+        int fd;
+
+        fixture_path(f, "root/filler", path);
+        fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        assert_return_code(fd, errno);
+        while (write(fd, zeros, sizeof zeros) > 0)
+                ;
+        assert_int_equal(errno, ENOSPC);
+        close(fd);
+}
+
+static void empty_disk(const struct fixture *f) {
+        char path[PATH_MAX];
+
+        fixture_path(f, "root/filler", path);
+        assert_int_equal(unlink(path), 0);
+}
+
+static int full_setup(void **state) {
+        char path[PATH_MAX];
+        struct fixture *f;
+        struct error e;
+
+        fixture_setup(state);
+        f = *state;
+        cache_close(f->cache);
+        f->cache = NULL;
+        fixture_path(f, "root", path);
+        assert_int_equal(mount("tmpfs", path, "tmpfs", 0, "size=8m,mode=0700"), 0);
+        assert_ok(settings_set(f->settings, "cache.minFree", "0", &e), &e);
+        fixture_reopen(f);
+        return 0;
+}
+
+static int full_teardown(void **state) {
+        struct fixture *f = *state;
+        char path[PATH_MAX];
+
+        cache_close(f->cache);
+        f->cache = NULL;
+        fixture_path(f, "root", path);
+        assert_int_equal(umount2(path, MNT_DETACH), 0);
+        return fixture_teardown(state);
+}
+
+static void test_a_full_disk_is_said_and_leaves_nothing_half_made(void **state) {
+        struct fixture *f = *state;
+        struct digest here = make_model(f->cache, "example.com/here:1", "here"), key;
+        struct model_plan *p = plan_new("example.com/new:1");
+        struct cache_staging *s;
+        struct cache_layer layer;
+        struct cache_model *m;
+        struct error e;
+
+        key = plan_key(p, NULL);
+        stage_raw(f->cache, "ready");
+        plan_add(p, PLAN_RAW, "ready", "dir/file");
+        s = begin_tar(f->cache, "late", (struct entry[]){ { "f", "1", 0 }, { 0 } }, &layer);
+        fill_disk(f);
+        assert_int_equal(cache_staging_seal(s, &layer, &e), -ENOSPC);
+        assert_int_equal(e.kind, ERROR_NO_SPACE);
+        assert_false(cache_layer_find(f->cache, &layer.digest, PLAN_TAR, NULL));
+        fill_disk(f); /* also what the failed one has given back */
+        assert_int_equal(cache_model_build(f->cache, &key, p, NULL, false, &e), -ENOSPC);
+        assert_int_equal(e.kind, ERROR_NO_SPACE);
+        assert_int_equal(cache_model_find(f->cache, &key, &m), -ENOENT);
+        assert_model_tree(f->cache, &here, "file=here");
+        empty_disk(f);
+        assert_ok(cache_model_build(f->cache, &key, p, NULL, false, &e), &e);
+        assert_model_tree(f->cache, &key, "dir/ dir/file=ready");
+        fixture_reopen(f);
+        assert_model_tree(f->cache, &key, "dir/ dir/file=ready");
+        assert_model_tree(f->cache, &here, "file=here");
+        model_plan_free(p);
+}
+
+static void test_models_can_be_removed_from_a_full_disk(void **state) {
+        struct fixture *f = *state;
+        struct digest key = make_model(f->cache, "example.com/m:1", "text");
+        struct cache_model *m;
+        uint64_t freed;
+        struct error e;
+
+        fill_disk(f);
+        assert_ok(cache_model_remove(f->cache, &key, &freed, &e), &e);
+        assert_int_equal(freed, 4);
+        assert_int_equal(cache_model_find(f->cache, &key, &m), -ENOENT);
+        empty_disk(f);
+        fixture_reopen(f);
+        assert_int_equal(cache_model_find(f->cache, &key, &m), -ENOENT);
+}
+
+static void test_a_full_disk_can_be_opened_again(void **state) {
+        struct fixture *f = *state;
+        struct digest key = make_model(f->cache, "example.com/m:1", "text");
+        struct error e;
+        int r;
+
+        fill_disk(f);
+        cache_close(f->cache);
+        f->cache = NULL;
+        r = cache_open(&f->cache, f->settings, &e);
+        if (r < 0) { /* without a byte for its index it may refuse, but it says why */
+                assert_int_equal(e.kind, ERROR_NO_SPACE);
+                empty_disk(f);
+                fixture_reopen(f);
+        }
+        assert_model_tree(f->cache, &key, "file=text");
+}
+
+int main(int argc, char *argv[]) {
+#define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+#define FULL(name) cmocka_unit_test_setup_teardown(name, full_setup, full_teardown)
+        const struct CMUnitTest tests[] = {
+                T(test_what_is_promised_is_not_free),
+                T(test_what_is_written_is_not_free_before_it_is_sealed),
+                T(test_a_refusal_says_what_is_needed_free_and_in_the_way),
+                T(test_what_the_file_system_keeps_is_not_free),
+                T(test_unused_layers_make_room_unless_they_are_held),
+        };
+        const struct CMUnitTest with_mounts[] = {
+                FULL(test_a_full_disk_is_said_and_leaves_nothing_half_made),
+                FULL(test_models_can_be_removed_from_a_full_disk),
+                FULL(test_a_full_disk_can_be_opened_again),
+        };
+        int failed;
+
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
+        failed = cmocka_run_group_tests(tests, NULL, NULL);
+        if (failed == 0)
+                private_mounts_or_skip();
+        return failed ? failed : cmocka_run_group_tests(with_mounts, NULL, NULL);
+}
