@@ -163,13 +163,16 @@ static int listen_open(const char *address, struct error *e) {
 }
 
 static unsigned port_of(int fd) {
-        struct sockaddr_storage sa = { 0 };
+        union {
+                struct sockaddr any;
+                struct sockaddr_in in;
+                struct sockaddr_in6 in6;
+        } sa = { .in6 = { 0 } };
         socklen_t len = sizeof sa;
 
-        if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
+        if (getsockname(fd, &sa.any, &len) < 0)
                 return 0;
-        /* The port lies at the same place in both. */
-        return ntohs(((const struct sockaddr_in *)&sa)->sin_port);
+        return ntohs(sa.any.sa_family == AF_INET6 ? sa.in6.sin6_port : sa.in.sin_port);
 }
 
 int http_endpoint_new(struct http_endpoint **ret, const char *address, const struct http_route *routes,

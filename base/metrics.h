@@ -24,16 +24,19 @@ enum metric {
 };
 
 /* The variable arguments are the label values (const char *), as many as the family has labels. */
-#define metric_add(id, value, ...) metric_change(METRIC_##id, value, (const char *[]){ __VA_ARGS__ __VA_OPT__(,) NULL })
-#define metric_set(id, value, ...) metric_store(METRIC_##id, value, (const char *[]){ __VA_ARGS__ __VA_OPT__(,) NULL })
-#define metric_observe(id, value, ...) metric_record(METRIC_##id, value, (const char *[]){ __VA_ARGS__ __VA_OPT__(,) NULL })
+#define metric_add(id, value, ...) \
+        metric_change(METRIC_##id, value, (const char *[]){ __VA_ARGS__ __VA_OPT__(, ) NULL })
+#define metric_set(id, value, ...) \
+        metric_store(METRIC_##id, value, (const char *[]){ __VA_ARGS__ __VA_OPT__(, ) NULL })
+#define metric_observe(id, value, ...) \
+        metric_record(METRIC_##id, value, (const char *[]){ __VA_ARGS__ __VA_OPT__(, ) NULL })
 
-void metric_change(enum metric id, double delta, const char *const *labels);    /* counter: delta >= 0 */
-void metric_store(enum metric id, double value, const char *const *labels);     /* gauge */
-void metric_record(enum metric id, double value, const char *const *labels);    /* histogram */
-double metric_value(enum metric id, const char *const *labels);                 /* counter or gauge; for tests and status */
+void metric_change(enum metric id, double delta, const char *const *labels); /* counter: delta >= 0 */
+void metric_store(enum metric id, double value, const char *const *labels);  /* gauge */
+void metric_record(enum metric id, double value, const char *const *labels); /* histogram */
+double metric_value(enum metric id, const char *const *labels); /* counter or gauge; for tests and status */
 
 /* Called before each exposition, to set gauges whose truth lies elsewhere. At most 16. */
 void metrics_on_scrape(void (*collect)(void *userdata), void *userdata);
 void metrics_forget_scrape(void *userdata);
-int metrics_write(struct buf *out);     /* text exposition format 0.0.4; 0, -EFBIG, -ENOMEM */
+int metrics_write(struct buf *out); /* text exposition format 0.0.4; 0, -EFBIG, -ENOMEM */

@@ -121,7 +121,7 @@ int mount_is_mounted(bool *ret, const char *target, struct error *e) {
 
 int mount_detach(const char *target, struct error *e) {
         for (unsigned i = 0; i < MAX_STACKED; i++) {
-                bool mounted;
+                bool mounted = false;
                 int r = mount_is_mounted(&mounted, target, e);
 
                 if (r < 0 || !mounted)

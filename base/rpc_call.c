@@ -234,6 +234,7 @@ static void on_closed(struct rpc_call *c) {
         void (*wake)(void *) = c->wake;
         void *userdata = c->wake_userdata;
         c->wake = NULL; /* once */
+        c->cancel_seen = true;
         c->waking = wake != NULL;
         pthread_mutex_unlock(&c->lock);
         if (!wake)
@@ -334,10 +335,13 @@ int64_t rpc_call_ms_left(const struct rpc_call *c) {
 }
 
 void rpc_call_on_cancel(struct rpc_call *c, void (*wake)(void *userdata), void *userdata) {
-        LOCK_SCOPE(&c->lock);
-
+        pthread_mutex_lock(&c->lock);
         while (c->waking) /* @userdata of the old one may be freed after this */
                 pthread_cond_wait(&c->changed, &c->lock);
-        c->wake = wake;
+        bool late = c->cancel_seen;
+        c->wake = late ? NULL : wake;
         c->wake_userdata = userdata;
+        pthread_mutex_unlock(&c->lock);
+        if (late && wake)
+                wake(userdata);
 }

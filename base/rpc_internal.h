@@ -51,7 +51,8 @@ struct rpc_call {
         enum { RPC_WRITE_NONE, RPC_WRITE_PENDING, RPC_WRITE_DONE, RPC_WRITE_FAILED } write;
         void (*wake)(void *userdata);
         void *wake_userdata;
-        bool waking; /* the queue's thread is in wake() */
+        bool waking;      /* the queue's thread is in wake() */
+        bool cancel_seen; /* the time to call wake() has come */
 };
 
 struct rpc_server {

@@ -71,10 +71,10 @@ int rpc_call_send(struct rpc_call *call, const ProtobufCMessage *msg, struct err
 bool rpc_call_cancelled(const struct rpc_call *call);
 /* Time left until the client's deadline; INT64_MAX if it gave none, 0 if it has passed. */
 int64_t rpc_call_ms_left(const struct rpc_call *call);
-/* Runs @wake(@userdata) once when the call is cancelled (from the queue's thread, must not block), so that a
- * handler sleeping on a condition can be woken. Look at rpc_call_cancelled() after setting it: it does not
- * run for what has happened before. NULL removes it and waits for one that runs: do not hold a lock that
- * @wake takes. */
+/* Runs @wake(@userdata) once when the call is cancelled, so that a handler sleeping on a condition can be
+ * woken: from the queue's thread, so it must not block; at once, on this thread, if the call is cancelled
+ * already. NULL removes it and waits for one that runs. Do not hold a lock that @wake takes, here and there.
+ */
 void rpc_call_on_cancel(struct rpc_call *call, void (*wake)(void *userdata), void *userdata);
 
 grpc_status_code rpc_status_of_error(enum error_kind kind);

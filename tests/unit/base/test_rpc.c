@@ -14,6 +14,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -84,6 +85,14 @@ static void wake(void *userdata) {
         pthread_cond_broadcast(&f->changed);
 }
 
+static void cancelled(void *userdata) {
+        struct fixture *f = userdata;
+        LOCK_SCOPE(&f->lock);
+
+        f->n_cancelled++;
+        pthread_cond_broadcast(&f->changed);
+}
+
 static int block(struct rpc_call *call, const ProtobufCMessage *msg, void *userdata, struct error *e) {
         struct fixture *f = userdata;
 
@@ -93,12 +102,31 @@ static int block(struct rpc_call *call, const ProtobufCMessage *msg, void *userd
         pthread_cond_broadcast(&f->changed);
         while (!f->released && !rpc_call_cancelled(call))
                 pthread_cond_wait(&f->changed, &f->lock);
-        bool cancelled = !f->released;
-        f->n_cancelled += cancelled;
+        bool released = f->released;
+        f->n_cancelled += !released;
         pthread_cond_broadcast(&f->changed);
         pthread_mutex_unlock(&f->lock);
         rpc_call_on_cancel(call, NULL, NULL);
-        return cancelled ? error_set(e, ERROR_CANCELLED, "cancelled") : echo(call, msg, userdata, e);
+        return released ? echo(call, msg, userdata, e) : error_set(e, ERROR_CANCELLED, "cancelled");
+}
+
+/* As Block, but says when it is cancelled before it asks to be woken. */
+static int block_late(struct rpc_call *call, const ProtobufCMessage *msg, void *userdata, struct error *e) {
+        struct fixture *f = userdata;
+
+        (void)msg;
+        pthread_mutex_lock(&f->lock);
+        f->n_blocked++;
+        pthread_cond_broadcast(&f->changed);
+        pthread_mutex_unlock(&f->lock);
+        while (!rpc_call_cancelled(call))
+                sched_yield();
+        rpc_call_on_cancel(call, cancelled, f);
+        pthread_mutex_lock(&f->lock);
+        while (!f->n_cancelled)
+                pthread_cond_wait(&f->changed, &f->lock);
+        pthread_mutex_unlock(&f->lock);
+        return error_set(e, ERROR_CANCELLED, "cancelled");
 }
 
 /* Streams the numbers below the reference; endless for "". Then fails if the reference ends in '!'. */
@@ -131,6 +159,7 @@ static const struct rpc_method methods[] = {
         { .path = "/test.Test/ReplyTwice", .request = REQUEST, .handler = reply_twice },
         { .path = "/test.Test/ReplyNothing", .request = REQUEST, .handler = reply_nothing },
         { .path = "/test.Test/Block", .request = REQUEST, .handler = block, .waits = true },
+        { .path = "/test.Test/BlockLate", .request = REQUEST, .handler = block_late, .waits = true },
         { .path = "/test.Test/Count", .request = REQUEST, .handler = count, .streams = true },
         { 0 },
 };
@@ -330,13 +359,20 @@ static void test_handler_that_replies_twice_or_never_is_internal(void **state) {
                      "/test.Test/ReplyNothing gave no reply");
 }
 
+static int64_t seen_ms_left(struct fixture *f) {
+        LOCK_SCOPE(&f->lock);
+
+        return f->ms_left;
+}
+
 static void test_handler_sees_the_deadline(void **state) {
         struct fixture *f = *state;
 
         assert_ok(call_with(f->client, "/test.Test/Echo", "x", 50 * 1000, &err));
-        assert_true(f->ms_left > 0 && f->ms_left < 60 * 1000); /* gRPC rounds up */
+        int64_t left = seen_ms_left(f);
+        assert_true(left > 0 && left < 60 * 1000); /* gRPC rounds up */
         assert_ok(call_with(f->client, "/test.Test/Echo", "x", -1, &err));
-        assert_true(f->ms_left == INT64_MAX);
+        assert_true(seen_ms_left(f) == INT64_MAX);
 }
 
 static void test_deadline_ends_the_call_and_wakes_the_handler(void **state) {
@@ -349,6 +385,14 @@ static void test_deadline_ends_the_call_and_wakes_the_handler(void **state) {
         LOCK_SCOPE(&f->lock);
         while (f->n_cancelled < 1) /* never, if the deadline did not reach it */
                 pthread_cond_wait(&f->changed, &f->lock);
+}
+
+static void test_wake_that_comes_late_runs_at_once(void **state) {
+        struct fixture *f = *state;
+
+        assert_int_equal(call_with(f->client, "/test.Test/BlockLate", "x", 50, &err), -ETIMEDOUT);
+        stop(f); /* for ever, if the handler were not woken */
+        assert_int_equal(f->n_cancelled, f->n_blocked);
 }
 
 static double n_observed(const char *labels) {
@@ -639,6 +683,7 @@ int main(void) {
                 T(test_handler_that_replies_twice_or_never_is_internal),
                 T(test_handler_sees_the_deadline),
                 T(test_deadline_ends_the_call_and_wakes_the_handler),
+                T(test_wake_that_comes_late_runs_at_once),
                 T(test_every_call_is_observed),
                 T(test_quick_calls_pass_256_that_wait),
                 T(test_stream_arrives_complete_and_in_order),
