@@ -99,7 +99,8 @@ class Lifetime:
                     thing.process.popen.wait()
         for folder in self.folders:
             left += mounts.unmount_below(folder)
-            shutil.rmtree(folder)
+            if folder.exists():
+                shutil.rmtree(folder)
         if left and not failed:
             errors.append(f"the test leaves mounts: {left}")
         assert not errors, "\n".join(errors)

@@ -96,8 +96,8 @@ int http_read_request(struct http_connection *c, struct http_request *ret) {
                         memmove(c->in, c->in + used, c->in_len);
                         return good ? 1 : -1;
                 }
-                if (c->in_len == sizeof c->in)
-                        return -1;
+                if (c->in_len == sizeof c->in || (c->in_len > 0 && !isupper((unsigned char)c->in[0])))
+                        return -1; /* too long, or no method: somebody speaks TLS to us */
                 ssize_t n = recv(c->fd, c->in + c->in_len, sizeof c->in - c->in_len, 0);
 
                 if (n < 0 && errno == EINTR)
