@@ -33,6 +33,7 @@ static int reserve(struct buf *b, size_t extra) {
         return 0;
 }
 
+/* @data must not be a part of the buffer: growing moves it. */
 int buf_append(struct buf *b, const void *data, size_t len) {
         int r;
 
@@ -47,6 +48,7 @@ int buf_append(struct buf *b, const void *data, size_t len) {
         return 0;
 }
 
+/* Measures first: a text that does not fit leaves the buffer as it was, not with half of it. */
 int buf_vprintf(struct buf *b, const char *fmt, va_list ap) {
         va_list again;
         int n, r;

@@ -24,6 +24,7 @@ static void sha256_fetch(void) {
         sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
 }
 
+/* Lower case only: one content has one name, which is also the name of a directory. */
 static int hex_value(char c) {
         if (c >= '0' && c <= '9')
                 return c - '0';
@@ -61,6 +62,10 @@ static bool looks_like_digest(const char *text, size_t len) {
         return true;
 }
 
+/*
+ * -EOPNOTSUPP is told from -EINVAL because the two are different sentences to a user: a sha512 reference is
+ * right but not for us, a shortened sha256 is a mistake.
+ */
 int digest_parse(struct digest *ret, const char *text, size_t len) {
         if (len >= PREFIX_LEN && memcmp(text, PREFIX, PREFIX_LEN) == 0)
                 return len == PREFIX_LEN + HEX_LEN ? parse_hex(ret, text + PREFIX_LEN) : -EINVAL;

@@ -94,6 +94,7 @@ int error_set(struct error *e, enum error_kind kind, const char *fmt, ...) {
         return e->code;
 }
 
+/* strerror_r() is GNU's: it may use its buffer or not, and is safe among threads. */
 int error_errno(struct error *e, int errnum, const char *fmt, ...) {
         char reason[128];
         va_list ap;
@@ -110,6 +111,10 @@ int error_errno(struct error *e, int errnum, const char *fmt, ...) {
         return e->code;
 }
 
+/*
+ * The text that is there becomes the tail. When the whole is too long, the tail is cut: the nouns in front
+ * say where to look, and a registry that sends pages of text cannot push them out.
+ */
 int error_wrap(struct error *e, const char *fmt, ...) {
         char before[ERROR_TEXT_MAX];
         va_list ap;

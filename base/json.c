@@ -28,6 +28,7 @@ static int missing(const char *key, struct error *e) {
         return error_set(e, ERROR_INVALID, "\"%s\" is missing", key);
 }
 
+/* null is a value of the wrong type, not a missing member: registries do not send it, attackers do. */
 int json_opt_string(const char **ret, const json_t *object, const char *key, const char *def,
                     struct error *e) {
         const json_t *value = json_object_get(object, key);
@@ -44,6 +45,7 @@ int json_get_string(const char **ret, const json_t *object, const char *key, str
         return json_opt_string(ret, object, key, NULL, e);
 }
 
+/* Reals are refused, even 5.0: a size that has passed through a double has lost its last digits. */
 int json_opt_size(uint64_t *ret, const json_t *object, const char *key, uint64_t def, struct error *e) {
         const json_t *value = json_object_get(object, key);
 

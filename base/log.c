@@ -50,7 +50,7 @@ static struct {
 /* A line being made. There is always room for the end of a line behind @len. */
 struct line {
         char text[PIPE_BUF];
-        size_t len;
+        size_t len; /* bytes that are there; no NUL */
         bool json;
         bool full; /* something did not fit: nothing is added any more */
 };
@@ -79,6 +79,7 @@ static int topics_parse(unsigned *ret, const char *text) {
         return r;
 }
 
+/* Called once at the start, before there are threads; a second time only by tests. */
 int log_setup(enum log_level level, enum log_format format, const char *topics) {
         unsigned set = 0;
         int r;
@@ -100,6 +101,10 @@ int log_level_parse(const char *text) {
         return -EINVAL;
 }
 
+/*
+ * Tokens are renewed all day, so the list is a ring that forgets the oldest. The copies are never given back
+ * at the end: a thread may still be writing then.
+ */
 void log_redact(const char *secret) {
         _cleanup_free_ char *copy = NULL;
 
@@ -154,6 +159,7 @@ static size_t redact(char *out, size_t out_size, const char *text, size_t len, b
         return n;
 }
 
+/* All or nothing: half an escape or half a character would spoil the line. */
 static void line_put(struct line *l, const char *s, size_t n) {
         if (l->full || n > sizeof l->text - LINE_END_MAX - l->len) {
                 l->full = true;
@@ -195,6 +201,7 @@ static void line_put_text(struct line *l, const char *s, size_t len) {
         }
 }
 
+/* Time, level and topic come first, so that they are there however long the message is. */
 static void line_begin(struct line *l, enum log_level level, const char *topic) {
         char time[TEXT_SHORT], name[32] = "";
         for (size_t i = 0; topic && topic[i] && i + 1 < sizeof name; i++)
@@ -209,6 +216,7 @@ static void line_begin(struct line *l, enum log_level level, const char *topic) 
                                           topic ? " [" : "", name, topic ? "]" : "");
 }
 
+/* Ends the line and writes it. A pipe may take less than all of it; then lines can mix, but none is lost. */
 static void line_write(struct line *l) {
         const char *p = l->text;
 

@@ -25,6 +25,7 @@
 static bool has_openat2;
 static pthread_once_t openat2_once = PTHREAD_ONCE_INIT;
 
+/* glibc has no wrapper. A mode without O_CREAT or O_TMPFILE is EINVAL here, unlike with open(). */
 static int sys_openat2(int dir_fd, const char *name, int flags, mode_t mode) {
         struct open_how how = {
                 .flags = (unsigned)flags,
@@ -187,6 +188,11 @@ static int open_failed(int dir_fd, const char *name, int errnum, struct error *e
         return error_errno(e, errnum, "cannot open \"%s\"", name);
 }
 
+/*
+ * A name that is not clean is refused before the kernel sees it. RESOLVE_BENEATH would allow "a/../b", and
+ * the walk would not: both ways must give the same answer, or a test on one kernel says nothing about
+ * another.
+ */
 int path_open(int dir_fd, const char *name, int flags, mode_t mode, struct error *e) {
         int fd;
 
@@ -263,6 +269,10 @@ int path_make_dirs(int dir_fd, const char *name, mode_t mode, bool parents_only,
         return take_fd(fd);
 }
 
+/*
+ * The administrator's path, so links are followed. A read-only file system above is no obstacle as long as
+ * the directories are there, which the last stat() tells.
+ */
 int path_make_dirs_absolute(const char *path, mode_t mode, struct error *e) {
         char prefix[PATH_MAX];
         struct stat st;

@@ -32,6 +32,7 @@ static int read_all(int fd, char *data, size_t size, size_t *ret_len) {
         return 0;
 }
 
+/* The size is taken once and held against what comes: a file that grows meanwhile is not one of ours. */
 int path_read_file(char **ret, size_t *ret_len, int dir_fd, const char *name, size_t max, struct error *e) {
         _cleanup_free_ char *data = NULL;
         _cleanup_close_ int fd = -1;
@@ -106,6 +107,10 @@ static int write_and_rename(int dir_fd, int fd, const char *from, const char *to
         return 0;
 }
 
+/*
+ * fsync() before rename(): otherwise a power failure may leave the new name with no content. The directory's
+ * fsync() makes the rename itself durable; when that one fails, the new content is there but may not last.
+ */
 int path_write_file(int dir_fd, const char *name, const void *data, size_t len, mode_t mode,
                     struct error *e) {
         _cleanup_close_ int parent = -1, fd = -1;

@@ -21,8 +21,8 @@
 #include <sys/stat.h>
 
 struct removal {
-        int top;
-        dev_t dev;
+        int top;                      /* the directory that is being removed, while it is emptied */
+        dev_t dev;                    /* the file system that we stay in */
         unsigned long long next_name; /* for what is renamed into the top; never goes back, so it must end */
 };
 
@@ -30,31 +30,47 @@ static bool is_dots(const char *name) {
         return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
-/* Opens a directory that we are going to empty, and makes it ours if its mode is in the way. -1 and errno. */
-static int open_to_empty(int parent, const char *name, dev_t *ret_dev) {
+/*
+ * Gives the owner of a directory that nobody may read the right to do so. fchmod() refuses a descriptor that
+ * was opened with O_PATH, and the name could be another thing by now, so it goes by way of /proc. -1 and
+ * errno.
+ */
+static int make_readable(int parent, const char *name, dev_t dev) {
+        _cleanup_close_ int fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        struct stat st;
+        char proc[64];
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return -1;
+        if (st.st_dev != dev) {
+                errno = EXDEV;
+                return -1;
+        }
+        snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
+        return chmod(proc, 0700);
+}
+
+/* Opens a directory of the file system @dev that we are going to empty, and makes it ours if its mode is in
+ * the way (an artifact may bring 0000). Nothing of another file system is changed: -1 and EXDEV. -1 and
+ * errno. */
+static int open_to_empty(int parent, const char *name, dev_t dev) {
         _cleanup_close_ int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         struct stat st;
 
-        if (fd < 0 && errno == EACCES) {
-                _cleanup_close_ int path_fd =
-                    openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-                char proc[64];
-
-                if (path_fd < 0)
-                        return -1;
-                snprintf(proc, sizeof proc, "/proc/self/fd/%d", path_fd); /* fchmod() refuses an O_PATH one */
-                if (chmod(proc, 0700) < 0)
-                        return -1;
+        if (fd < 0 && errno == EACCES && make_readable(parent, name, dev) == 0)
                 fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        }
         if (fd < 0 || fstat(fd, &st) < 0)
                 return -1;
+        if (st.st_dev != dev) {
+                errno = EXDEV;
+                return -1;
+        }
         if ((st.st_mode & 0700) != 0700 && fchmod(fd, 0700) < 0)
                 return -1;
-        *ret_dev = st.st_dev;
         return take_fd(fd);
 }
 
+/* A listing with a position of its own, so that the same directory can be listed again from its beginning. */
 static DIR *open_listing(int fd) {
         int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         DIR *d = copy < 0 ? NULL : fdopendir(copy);
@@ -85,6 +101,11 @@ static int remove_unless_directory(int parent, const char *name) {
         return errno == EISDIR ? 1 : -errno;
 }
 
+/*
+ * Renames a directory into the top under a name that is free. A free name is found by trying: what stands in
+ * the way is a part of the tree itself. An empty directory is simply replaced, which is as good as removing
+ * it.
+ */
 static int move_to_top(struct removal *t, int parent, const char *name) {
         for (;;) {
                 char unused[32];
@@ -107,18 +128,15 @@ static int empty_directory(struct removal *t, int fd) {
                 return -errno;
         while ((r = next_entry(d, &name)) > 0) {
                 _cleanup_close_ int sub = -1;
-                dev_t dev;
 
                 r = remove_unless_directory(fd, name);
                 if (r < 0)
                         return r;
                 if (r == 0)
                         continue;
-                sub = open_to_empty(fd, name, &dev); /* a directory must be writable to be moved */
+                sub = open_to_empty(fd, name, t->dev); /* a directory must be writable to be moved */
                 if (sub < 0)
                         return -errno;
-                if (dev != t->dev)
-                        return -EXDEV;
                 r = move_to_top(t, fd, name);
                 if (r < 0)
                         return r;
@@ -126,16 +144,15 @@ static int empty_directory(struct removal *t, int fd) {
         return r;
 }
 
+/* A directory that is in the top: what was in it is gone or has become its neighbour, so it is empty at the
+ * end. */
 static int remove_directory(struct removal *t, int parent, const char *name) {
         _cleanup_close_ int fd = -1;
-        dev_t dev;
         int r;
 
-        fd = open_to_empty(parent, name, &dev);
+        fd = open_to_empty(parent, name, t->dev);
         if (fd < 0)
                 return -errno;
-        if (dev != t->dev)
-                return -EXDEV;
         r = empty_directory(t, fd);
         if (r < 0)
                 return r;
@@ -168,6 +185,7 @@ static int empty_top(struct removal *t) {
         return 0;
 }
 
+/* Without @e, so that the caller finds one sentence for all that can be in the way. */
 static int remove_below(int parent, const char *base) {
         struct removal t = { .top = -1 };
         struct stat st;
@@ -178,10 +196,11 @@ static int remove_below(int parent, const char *base) {
         r = remove_unless_directory(parent, base);
         if (r <= 0)
                 return r;
-        t.top = open_to_empty(parent, base, &t.dev);
+        t.dev = st.st_dev;
+        t.top = open_to_empty(parent, base, t.dev);
         if (t.top < 0)
                 return -errno;
-        r = t.dev == st.st_dev ? empty_top(&t) : -EXDEV;
+        r = empty_top(&t);
         cleanup_close(&t.top);
         if (r < 0)
                 return r;
@@ -211,9 +230,9 @@ struct pending {
 };
 
 struct usage {
-        dev_t dev;
-        uint64_t bytes;
-        struct pending *pending;
+        dev_t dev;               /* what is on another one is not ours to count */
+        uint64_t bytes;          /* of what has one name */
+        struct pending *pending; /* directories that were seen and not yet listed */
         struct linked {
                 ino_t inode;
                 uint64_t bytes;
@@ -230,6 +249,10 @@ static void usage_free(struct usage *u) {
         free(u->linked);
 }
 
+/*
+ * Remembers a directory by name and not by descriptor: a tree can be wider than the limit of descriptors. A
+ * tree that is deeper than PATH_MAX cannot be measured, and says so.
+ */
 static int usage_push(struct usage *u, const char *dir, const char *name) {
         size_t size = sizeof(struct pending) + strlen(dir) + 1 + strlen(name) + 1;
         struct pending *p = malloc(size);
@@ -242,6 +265,8 @@ static int usage_push(struct usage *u, const char *dir, const char *name) {
         return 0;
 }
 
+/* A file with several names may come up once a name; which ones are the same is found out by sorting at the
+ * end. */
 static int usage_add(struct usage *u, const struct stat *st) {
         uint64_t bytes = (uint64_t)st->st_blocks * 512;
 

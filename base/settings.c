@@ -58,6 +58,7 @@ static int set_allow(struct settings *s, const char *value, struct error *e) {
         return 0;
 }
 
+/* A value that is refused leaves the old one, and where it came from, as they were. */
 int settings_set(struct settings *s, const char *key, const char *value, struct error *e) {
         if (strcmp(key, "policy.allow") == 0)
                 return set_allow(s, value, e);
@@ -79,6 +80,7 @@ static bool is_text(enum setting_type type) {
 }
 _Static_assert(SETTING_TEXT == 0 && SETTING_NUMBER == SETTING_CHOICE + 1, "what is a char * comes first");
 
+/* May be half made: loading stops at the first mistake. */
 static void registry_free(struct settings_registry *r) {
         free(r->host);
         text_list_free(r->mirrors);
@@ -111,6 +113,7 @@ void settings_free(struct settings *s) {
         free(state);
 }
 
+/* Hosts are names, whose case does not count; their ports are a part of them. */
 const struct settings_registry *settings_find_registry(const struct settings *s, const char *host) {
         for (size_t i = 0; i < s->n_registries; i++)
                 if (strcasecmp(s->registries[i].host, host) == 0)
@@ -125,6 +128,10 @@ static bool is_by_flag(const struct settings_state *state, const char *key) {
         return false;
 }
 
+/*
+ * Where a value came from: the flag, if one was given; else the line of the file; else it is a default, which
+ * can be wrong only together with something else.
+ */
 int settings_invalid(const struct settings_state *state, const char *key, struct error *e, const char *fmt,
                      ...) {
         const struct settings_place *place = settings_places_find(&state->places, key);

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* settings_check: what takes more than one setting, or more than its type, to be judged. */
+/*
+ * settings_check: what takes more than one setting, or more than its type, to be judged.
+ *
+ * Runs after file and flags, because a flag may repair what the file alone would break. Nothing here touches
+ * the network or the disk: --check-config must give the same answer on a laptop as on the node.
+ */
 #include "base/settings_internal.h"
 
 #include "base/log.h"
@@ -57,12 +62,17 @@ static bool is_host(const char *s, size_t len) {
         return n == len || (s[n] == ':' && is_port(s + n + 1, len - n - 1, false));
 }
 
+/* Port 0 lets the kernel choose one, which tests use. */
 static bool is_listen_address(const char *s) {
         size_t n = *s == ':' ? 0 : host_length(s);
 
         return (*s == ':' || n > 0) && s[n] == ':' && is_port(s + n + 1, strlen(s + n + 1), true);
 }
 
+/*
+ * A mirror: scheme, host, port and a path. No query, fragment or credentials: the path is continued with
+ * "/repository/blobs/…", and what follows a question mark would swallow that.
+ */
 static bool is_url(const char *s) {
         const char *host = text_starts_with(s, "https://")  ? s + strlen("https://")
                            : text_starts_with(s, "http://") ? s + strlen("http://")
@@ -76,6 +86,7 @@ static bool is_url(const char *s) {
         return true;
 }
 
+/* Both sockets are ours to make, each with a lock file beside it. */
 static int check_sockets(const struct settings *s, struct error *e) {
         const char *path = s->csi.endpoint + strlen("unix://");
 
@@ -100,6 +111,10 @@ static int check_sockets(const struct settings *s, struct error *e) {
         return 0;
 }
 
+/*
+ * Watermarks are compared when both are shares or both are sizes. A share and a size can be compared only on
+ * the node's disk, which is the cache's to do.
+ */
 static int check_cache(const struct settings *s, struct error *e) {
         const struct settings_amount *low = &s->cache.low_watermark, *high = &s->cache.high_watermark;
         bool comparable = low->is_percent == high->is_percent;
@@ -116,6 +131,10 @@ static int check_cache(const struct settings *s, struct error *e) {
         return 0;
 }
 
+/*
+ * A range is a unit of parallelism: with fewer than four in the arena, connections would wait for each other.
+ * The multiple of a page is what O_DIRECT needs for writes that start where a range starts.
+ */
 static int check_engine(const struct settings *s, struct error *e) {
         char memory[TEXT_SHORT], range[TEXT_SHORT];
 
@@ -132,6 +151,7 @@ static int check_engine(const struct settings *s, struct error *e) {
         return 0;
 }
 
+/* Values are not repeated in errors: a header may be a credential. */
 static int check_header(const struct settings *s, size_t i, const struct settings_header *h,
                         struct error *e) {
         static const char token[] =

@@ -41,6 +41,7 @@ static const char *given(const struct settings_state *state, const char *key, co
         return place && place->is_null ? NULL : text;
 }
 
+/* Where a value is wrong, its line is known; where memory is short, it is of no interest. */
 static int take_scalars(struct settings_state *state, const struct settings_raw *raw, struct error *e) {
         for (size_t i = 0; i < _SETTING_ID_MAX; i++) {
                 const struct setting *setting = &settings_table[i];
@@ -59,6 +60,7 @@ static int take_scalars(struct settings_state *state, const struct settings_raw 
         return 0;
 }
 
+/* Of YAML's many words for yes and no the two that JSON has. Missing is false. */
 static int take_bool(const struct settings_state *state, bool *ret, const char *text, const char *key,
                      struct error *e) {
         bool yes;
@@ -159,6 +161,7 @@ static int take_registry(const struct settings_state *state, struct settings_reg
         return take_headers(state, r, i, e);
 }
 
+/* n_registries counts what settings_free() has to look at, so it grows before an entry is filled. */
 static int take_registries(struct settings_state *state, const struct settings_raw *raw, struct error *e) {
         struct settings *s = &state->s;
 
@@ -239,6 +242,10 @@ static int read_file(struct buf *ret, const char *path, struct error *e) {
         return 0;
 }
 
+/*
+ * The places are read first: they bound what libcyaml is given. The file's text and the raw form are gone
+ * when this returns; the places stay for settings_check().
+ */
 int settings_load_file(struct settings *s, const char *path, struct error *e) {
         struct settings_state *state = settings_state_of(s);
         _cleanup_buf_ struct buf text = BUF_INIT(FILE_MAX);

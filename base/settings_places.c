@@ -171,6 +171,7 @@ static int on_scalar(struct walk *w, const yaml_event_t *event) {
         return r;
 }
 
+/* A mapping or a sequence begins. It is a value, and what is in it are values one level down. */
 static int on_start(struct walk *w, const yaml_event_t *event, bool is_mapping) {
         struct level *l = w->depth ? &w->levels[w->depth - 1] : NULL;
         int r;
@@ -186,6 +187,7 @@ static int on_start(struct walk *w, const yaml_event_t *event, bool is_mapping) 
         return r;
 }
 
+/* Document and stream marks other than these say nothing. */
 static int on_event(struct walk *w, const yaml_event_t *event) {
         switch (event->type) {
         case YAML_DOCUMENT_START_EVENT:
@@ -241,6 +243,7 @@ static int walk_events(struct walk *w, yaml_parser_t *parser, const char *data, 
         return 0;
 }
 
+/* The walk is on the heap for its path, which is too large for a stack that may be a thread's. */
 int settings_places_read(struct settings_places *ret, const char *file, const char *data, size_t len,
                          struct error *e) {
         struct settings_places places = { .is_nothing = true };

@@ -14,6 +14,7 @@
         ".TP\n\\fBwarm\\fR\n" \
         "of \\fBmodel\\fR and \\fBpin\\fR: what this node always has. The file is watched for it.\n"
 
+/* Help that starts in one column, except behind the few flags that are too long for it. */
 void settings_print_help(FILE *f) {
         for (size_t i = 0; i < _SETTING_ID_MAX; i++) {
                 const struct setting *s = &settings_table[i];
@@ -34,6 +35,7 @@ static void print_roff(FILE *f, const char *text) {
         }
 }
 
+/* man(7) macros; the daemon's options.c prints what is around it. */
 void settings_print_manual(FILE *f) {
         fputs(".SH SETTINGS\n"
               "Each is a key of the YAML file, below the part before its dot, and a flag. Flags win.\n",

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* settings_value: one text into one field, with all that can be said about it without looking at others. */
+/*
+ * settings_value: one text into one field, with all that can be said about it without looking at others.
+ *
+ * A field is written when the text is known to be right and never before. Errors quote at most 200 bytes of
+ * the text and do not name the key: the caller knows whether it was a flag or a line of a file.
+ */
 #include "base/settings_internal.h"
 
 #include "base/text.h"
@@ -8,6 +13,7 @@
 
 #define VALUE_MAX 4096u
 
+/* The chart sets NODE_NAME from the pod's spec.nodeName; in a pod the host's name may be the pod's. */
 static char *default_node_name(void) {
         const char *name = getenv("NODE_NAME");
         char host[256] = "";
@@ -37,6 +43,7 @@ static int set_text(char **field, const struct setting *setting, const char *tex
         return 0;
 }
 
+/* @setting->value has the words, so --help cannot name others than are taken. */
 static int set_choice(char **field, const struct setting *setting, const char *text, struct error *e) {
         size_t n = strlen(text);
 
@@ -75,6 +82,7 @@ static int parse_size(uint64_t *ret, const struct setting *setting, const char *
         return 0;
 }
 
+/* No unit and no fraction, unlike a size. The parser of sizes is used for its check of overflow. */
 static int set_number(unsigned *field, const struct setting *setting, const char *text, struct error *e) {
         uint64_t value = 0;
 
@@ -86,6 +94,7 @@ static int set_number(unsigned *field, const struct setting *setting, const char
         return 0;
 }
 
+/* Whole percents. What they are a share of is known later, by settings_amount_of(). */
 static int set_amount(struct settings_amount *field, const struct setting *setting, const char *text,
                       struct error *e) {
         size_t digits = strspn(text, "0123456789");
@@ -116,6 +125,7 @@ static int set_duration(int64_t *field, const char *text, struct error *e) {
         return 0;
 }
 
+/* Control characters are in no setting that is right, and would reach paths, logs and HTTP. */
 int settings_value_set(struct settings *s, const struct setting *setting, const char *text, struct error *e) {
         void *field = (char *)s + setting->offset;
 

@@ -84,6 +84,7 @@ struct complaint {
         unsigned line;  /* of that thing; 0: unknown */
 };
 
+/* Puts the name of what is around it in front of a key: "registries" + "[0].host". */
 static void prepend_key(struct complaint *c, const char *name, bool is_index) {
         char outer[sizeof c->key];
 
@@ -162,6 +163,10 @@ static int report(const struct settings_state *state, struct complaint *c, cyaml
         return error_set(e, ERROR_INVALID, "%s:%u: %s: %s", state->file, c->line ? c->line : 1, c->key, what);
 }
 
+/*
+ * Aliases are refused by the places already, and here once more: it is libcyaml that would have to unroll
+ * them. Unknown keys are errors by libcyaml's default.
+ */
 int settings_yaml_parse(struct settings_raw **ret, const struct settings_state *state, const char *data,
                         size_t len, struct error *e) {
         struct complaint c = { .line = 0 };

@@ -77,6 +77,8 @@ static char *split_part(const char **s, char separator) {
         return strndup(start, (size_t)(end - start));
 }
 
+/* Counts first, so that the list is one allocation of the right size; parts that turn out empty leave a gap
+ * unused. */
 char **text_split(const char *s, char separator) {
         size_t n = 1, k = 0;
         char **list;

@@ -76,6 +76,10 @@ static bool class_matches(const char *s, uint32_t c) {
         return found != negated && c != '/';
 }
 
+/*
+ * "**" is TOKEN_DIRECTORIES only as a component of its own that another one follows: then it stands for zero
+ * directories too, and its slash goes with it ("a, slash, **, slash, b" matches a/b).
+ */
 static void compile_stars(struct token *t, const char **pattern, bool at_start) {
         const char *p = *pattern;
         size_t n = strspn(p, "*");
@@ -162,6 +166,7 @@ static void step(uint8_t *next, const struct token *tokens, size_t n, size_t i, 
         }
 }
 
+/* Two rows of positions: those held now, and those held once one more character is read. */
 static bool run(const struct token *tokens, size_t n, const char *path) {
         uint8_t rows[2][PATTERN_MAX + 1] = { { HELD_NOT } };
         uint8_t *now = rows[0], *next = rows[1];
@@ -181,6 +186,8 @@ static bool run(const struct token *tokens, size_t n, const char *path) {
         return now[n] == HELD;
 }
 
+/* Both rows and the tokens are on the stack, some 72 KiB: no allocation that could fail and look like "no
+ * match". */
 bool text_glob(const char *pattern, const char *path) {
         struct token tokens[PATTERN_MAX];
         const char *slash = strrchr(path, '/'), *p = pattern;

@@ -16,6 +16,10 @@ struct unit {
         uint64_t factor;
 };
 
+/*
+ * Kubernetes' suffixes (Ki, Mi) as well as those of disks and networks (KiB, kB). Case counts, except that
+ * "K" is accepted for "k": "m" would be milli to Kubernetes, and a lower-case "mib" nothing to anybody.
+ */
 static const struct unit size_units[] = {
         { "", 1 },
         { "B", 1 },
@@ -110,6 +114,7 @@ static int parse_quantity(const char **s, const struct unit *units, uint64_t *re
         return 0;
 }
 
+/* The first number takes the whole text: "1GiB 512MiB" is a mistake more often than a sum. */
 int text_parse_size(uint64_t *ret, const char *text) {
         uint64_t value;
         int r;
@@ -123,6 +128,8 @@ int text_parse_size(uint64_t *ret, const char *text) {
         return 0;
 }
 
+/* A plain "0" is the only number without a unit: it means "never" or "off", and seconds must not be guessed.
+ */
 int text_parse_duration(int64_t *ret_ms, const char *text) {
         uint64_t sum = 0;
 
@@ -143,7 +150,10 @@ int text_parse_duration(int64_t *ret_ms, const char *text) {
         return 0;
 }
 
-/* One decimal below 100, none above: never more than four digits. */
+/*
+ * One decimal below 100, none above: never more than four digits. What would round to 1024 becomes 1.0 of the
+ * next unit. Tenths of a unit, because UINT64_MAX * 10 needs 68 bits, are counted in 128.
+ */
 static void format_scaled(uint64_t bytes, const char *suffix, char buf[static TEXT_SHORT]) {
         static const char *const names[] = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
         unsigned i = 0;
