@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "stager/share.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/cleanup.h"
@@ -27,7 +28,7 @@ static void share_remove(struct share *x) {
 void share_unref(struct share *x) {
         if (!x || --x->refs > 0)
                 return;
-        transfer_free(x->transfer);
+        assert(!x->transfer);
         oci_blob_free(x->source);
         cache_staging_abort(x->staging);
         free(x);
@@ -84,6 +85,7 @@ static void share_done(void *userdata, int result, const struct transfer_result 
 
         LOCK_SCOPE(&s->lock);
         transfer_progress(x->transfer, &x->last);
+        transfer_free(take_ptr(x->transfer)); /* now: the engine may be gone when the last job lets go */
         share_finish(x, result, &error);
 }
 
@@ -113,6 +115,8 @@ static int share_start(struct share *x, struct job *j, const struct plan_blob *b
         /* engine_start() only queues. Under the lock, so that share_done(), which comes from a blob thread,
          * finds x->transfer. */
         LOCK_SCOPE(&s->lock);
+        if (s->stopping) /* and the engine with it */
+                return error_set(e, ERROR_CANCELLED, "the daemon is stopping");
         return engine_start(&x->transfer, s->engine, &order, share_done, e);
 }
 
