@@ -185,7 +185,7 @@ int cache_model_build(struct cache *c, const struct digest *key, const struct mo
 
         digest_hex(key, b.hex);
         CACHE_GUARD_SCOPE(c, CACHE_GUARD_MODEL, b.hex);
-        if (cache_index_model_find(c->index, key, &here) >= 0)
+        if (cache_model_find(c, key, &here) >= 0)
                 return 0;
         b.layer_fds = malloc((plan->n_blobs + 1) * sizeof *b.layer_fds);
         if (!b.layer_fds)

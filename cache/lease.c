@@ -175,7 +175,7 @@ static int publish(struct cache *c, const char *volume_id, const struct digest *
 
         digest_hex(key, hex);
         CACHE_GUARD_SCOPE(c, CACHE_GUARD_MODEL, hex);
-        r = cache_index_model_find(c->index, key, &model);
+        r = cache_model_find(c, key, &model);
         if (r < 0)
                 return error_set(e, ERROR_NOT_FOUND, "model %s is not here", hex);
         r = cache_index_lease_find(c->index, target, &lease);

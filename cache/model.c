@@ -41,6 +41,8 @@ int cache_model_find(struct cache *c, const struct digest *key, struct cache_mod
         m->path = cache_model_path(c, key);
         if (!m->path)
                 return -ENOMEM;
+        if (access(m->path, F_OK) < 0) /* a removal that could not be written down, or somebody's rm -r */
+                return -errno;
         *ret = take_ptr(m);
         return 0;
 }
@@ -176,13 +178,10 @@ int cache_model_record(struct cache *c, const struct digest *key, json_t **ret, 
         return 0;
 }
 
-static int require(struct cache *c, const struct digest *key, struct cache_model **ret, struct error *e) {
-        char hex[DIGEST_HEX_SIZE];
-        int r = cache_model_find(c, key, ret);
-
+static int not_here(const char *hex, int r, struct error *e) {
         if (r == -ENOENT)
-                return error_set(e, ERROR_NOT_FOUND, "model %s is not here", digest_hex(key, hex));
-        return r < 0 ? error_errno(e, r, "find model %s", digest_hex(key, hex)) : 0;
+                return error_set(e, ERROR_NOT_FOUND, "model %s is not here", hex);
+        return error_errno(e, r, "find model %s", hex);
 }
 
 int cache_model_pin(struct cache *c, const struct digest *key, bool pin, int64_t expires_ms,
@@ -196,9 +195,9 @@ int cache_model_pin(struct cache *c, const struct digest *key, bool pin, int64_t
         digest_hex(key, hex);
         cache_model_record_name(name, key);
         CACHE_GUARD_SCOPE(c, CACHE_GUARD_MODEL, hex);
-        r = require(c, key, &m, e);
+        r = cache_model_find(c, key, &m);
         if (r < 0)
-                return r;
+                return not_here(hex, r, e);
         if (m->pinned == pin && m->expires_ms == expires_ms)
                 return 0;
         if ((r = cache_model_record(c, key, &record, e)) < 0 ||
@@ -212,25 +211,29 @@ int cache_model_pin(struct cache *c, const struct digest *key, bool pin, int64_t
 
 /* ---- removing ---- */
 
+/* Without its tree a model does not exist, so once that is gone the rest is done whatever fails on the way.
+ */
 static int remove_guarded(struct cache *c, const struct digest *key, const char *hex, struct error *e) {
         _cleanup_(cache_model_freep) struct cache_model *m = NULL;
         char name[DIGEST_HEX_SIZE + 5];
-        int r;
+        int r, result;
 
-        r = require(c, key, &m, e);
+        r = cache_index_model_find(c->index, key, &m);
         if (r < 0)
-                return r;
+                return not_here(hex, r, e);
         if (m->mounts > 0)
                 return error_set(e, ERROR_PRECONDITION, "model %s is mounted %u times; unmount it first",
                                  m->reference, m->mounts);
         cache_model_record_name(name, key);
-        /* Without its tree it does not exist, so from here on a crash finishes the work. */
-        if ((r = cache_discard(c, c->models_fd, hex, e)) < 0)
-                return r;
-        if (unlinkat(c->models_fd, name, 0) < 0 && errno != ENOENT)
-                return error_errno(e, errno, "remove the record %s", name);
-        r = cache_sync_dir(c->models_fd, "models", e);
-        return r < 0 ? r : cache_index_model_delete(c->index, key, e);
+        result = cache_discard(c, c->models_fd, hex, e);
+        if (result < 0 && faccessat(c->models_fd, hex, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+                return result;
+        if (unlinkat(c->models_fd, name, 0) < 0 && errno != ENOENT && result >= 0)
+                result = error_errno(e, errno, "remove the record %s", name);
+        r = cache_sync_dir(c->models_fd, "models", result < 0 ? NULL : e);
+        result = result < 0 ? result : r;
+        r = cache_index_model_delete(c->index, key, result < 0 ? NULL : e);
+        return result < 0 ? result : r;
 }
 
 int cache_model_remove(struct cache *c, const struct digest *key, uint64_t *ret_freed, struct error *e) {
