@@ -78,9 +78,9 @@ def test_oddity_of_a_registry_works(life, registry, name):
 
 # name: (knobs, most times the model's size that may be sent)
 FAULTS = {
-    "reset-once-a-range": (dict(reset_after="1MiB", reset_once=True), 1.8),
-    "reset-every-third-answer": (dict(reset_after="512KiB", reset_every=3), 1.5),
-    "truncated-every-time": (dict(truncate_after="3MiB"), 1.2),
+    "reset-once-a-range": (dict(reset_after="256KiB", reset_once=True), 1.5),
+    "reset-every-third-answer": (dict(reset_after="256KiB", reset_every=3), 1.5),
+    "truncated-every-time": (dict(truncate_after="600KiB"), 1.2),
     "503-every-third-request": (dict(fail_every=3, retry_after=0), 1.1),
     "500-for-the-first-three": (dict(fail_first=3, fail_status=500), 1.1),
     "429-above-two": (dict(max_blobs=2, retry_after=1), 1.1),

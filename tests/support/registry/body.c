@@ -186,7 +186,8 @@ static bool finish(struct http_connection *c, enum body_end end) {
 }
 
 bool body_send(struct http_connection *c, const struct content *content, uint64_t start, uint64_t end,
-               const struct knobs *k, const struct body_plan *plan, uint64_t *ret_sent) {
+               const struct knobs *k, const struct body_plan *plan, const struct stats_entry *stats,
+               uint64_t *ret_sent) {
         _cleanup_free_ uint8_t *buf = malloc(SLICE);
         uint64_t at = start, stop = start + plan->cut < end ? start + plan->cut : end;
         uint64_t total = knob_number(k, total);
@@ -198,8 +199,10 @@ bool body_send(struct http_connection *c, const struct content *content, uint64_
 
                 good = (total == 0 || wait_for_share(c, total, len)) &&
                        send_slice(c, content, at, len, flip, buf);
-                if (good)
+                if (good) {
                         at += len;
+                        stats_sent(stats, len);
+                }
         }
         *ret_sent = at - start;
         return good && finish(c, plan->end);

@@ -9,6 +9,7 @@
 
 #include "http.h"
 #include "knobs.h"
+#include "stats.h"
 #include "store.h"
 
 enum body_end { BODY_WHOLE, BODY_RESET, BODY_TRUNCATED, BODY_STALLED };
@@ -27,7 +28,8 @@ void body_plan_flip(struct body_plan *ret, const struct knobs *k, const char *di
                     uint64_t end);
 /* False: the connection is of no use any more. *ret_sent: bytes that were handed to the kernel. */
 bool body_send(struct http_connection *c, const struct content *content, uint64_t start, uint64_t end,
-               const struct knobs *k, const struct body_plan *plan, uint64_t *ret_sent);
+               const struct knobs *k, const struct body_plan *plan, const struct stats_entry *stats,
+               uint64_t *ret_sent);
 
 void body_pace(struct http_connection *c, const struct knobs *k);
 /* Returns when the peer has closed or the time is over (-1: never); false: closed. */

@@ -23,6 +23,7 @@ struct exchange {
         struct http_connection *c;
         const struct http_request *req;
         struct knobs knobs;
+        struct stats_entry stats;
         int status;    /* that went out; 0: none */
         uint64_t sent; /* bytes of the body */
 };
@@ -117,7 +118,7 @@ static bool send_blob(struct exchange *x, const struct content *content) {
                 return http_write_head(x->c, &a, false);
         body_plan(&plan, &x->knobs, content->digest, start, end);
         return http_write_head(x->c, &a, true) &&
-               body_send(x->c, content, start, end, &x->knobs, &plan, &x->sent);
+               body_send(x->c, content, start, end, &x->knobs, &plan, &x->stats, &x->sent);
 }
 
 /* The bytes of a blob, on whichever listener; the faults of blobs apply here. */
@@ -175,7 +176,7 @@ static bool answer_manifest(struct exchange *x, const char *repository, const ch
                 return http_write_head(x->c, &a, false);
         body_plan_flip(&plan, &x->knobs, content.digest, 0, content.size);
         return http_write_head(x->c, &a, true) &&
-               body_send(x->c, &content, 0, content.size, &x->knobs, &plan, &x->sent);
+               body_send(x->c, &content, 0, content.size, &x->knobs, &plan, &x->stats, &x->sent);
 }
 
 static bool answer_tags(struct exchange *x, const char *repository) {
@@ -270,16 +271,15 @@ static bool dispatch(struct exchange *x) {
 
 bool routes_answer(const struct routes *r, struct http_connection *c, const struct http_request *req) {
         struct exchange x = { .routes = r, .c = c, .req = req };
-        struct stats_entry entry;
 
         if (c->listener == LISTENER_MAIN && strncmp(req->path, "/_", 2) == 0)
                 return answer_control(&x) && !req->close;
         knobs_copy(&x.knobs);
         c->close = knob_number(&x.knobs, close);
         body_pace(c, &x.knobs);
-        stats_enter(&entry, req);
+        stats_enter(&x.stats, req);
         bool good = dispatch(&x);
 
-        stats_leave(&entry, req, x.status, x.sent);
+        stats_leave(&x.stats, req, x.status, x.sent);
         return good && !c->close && !req->close;
 }

@@ -93,6 +93,12 @@ void stats_enter(struct stats_entry *ret, const struct http_request *r) {
         *ret = (struct stats_entry){ .path = p, .number = ++stats.entered, .start_ns = now_ns() };
 }
 
+void stats_sent(const struct stats_entry *e, uint64_t bytes) {
+        LOCK_SCOPE(&stats.lock);
+        e->path->bytes += bytes;
+        stats.bytes += bytes;
+}
+
 void stats_leave(const struct stats_entry *e, const struct http_request *r, int status, uint64_t bytes) {
         LOCK_SCOPE(&stats.lock);
         struct logged *l = &stats.ring[stats.requests++ % RING];
@@ -100,9 +106,7 @@ void stats_leave(const struct stats_entry *e, const struct http_request *r, int 
 
         e->path->now--;
         e->path->requests++;
-        e->path->bytes += bytes;
         e->path->status[status >= 0 && status < 600 ? status : 0]++;
-        stats.bytes += bytes;
         *l = (struct logged){ .status = status, .listener = r->listener, .bytes = bytes };
         l->start_ns = e->start_ns;
         l->end_ns = now_ns();

@@ -19,6 +19,7 @@ struct stats_entry {
 };
 
 void stats_enter(struct stats_entry *ret, const struct http_request *r);
+void stats_sent(const struct stats_entry *e, uint64_t bytes); /* of the body; as they go out */
 void stats_leave(const struct stats_entry *e, const struct http_request *r, int status, uint64_t bytes);
 void stats_token(void); /* a token was given */
 void stats_connection(int delta);
