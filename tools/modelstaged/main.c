@@ -23,7 +23,7 @@
 #include "tools/modelstaged/options.h"
 #include "tools/modelstaged/warmlist.h"
 
-#define GRACE_MS 5000
+#define GRACE_MS 2000 /* for calls in flight; those that wait for a job are cancelled then */
 
 struct daemon {
         struct options options;
