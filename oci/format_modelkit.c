@@ -126,7 +126,7 @@ static int add_layers(struct walk *w, const struct oci_manifest *m, const struct
 
         for (size_t i = 0; i < m->n_layers; i++) {
                 const struct oci_descriptor *layer = &m->layers[i];
-                struct layer_type t;
+                struct layer_type t = { .section = _KIT_SECTION_MAX };
                 int r = parse_type(&t, layer->media_type, e);
                 if (r < 0)
                         return error_wrap(e, "layer %zu", i + 1);
@@ -158,7 +158,7 @@ static int check_complete(const struct oci_manifest *m, const struct kitfile *k,
 /* ---- kits that are built on others ---- */
 
 static bool has_model_layer(const struct oci_manifest *m) {
-        struct layer_type t;
+        struct layer_type t = { .section = _KIT_SECTION_MAX };
 
         for (size_t i = 0; i < m->n_layers; i++)
                 if (parse_type(&t, m->layers[i].media_type, NULL) >= 0 && t.section == KIT_MODEL)

@@ -123,8 +123,8 @@ static void list_platforms(struct buf *b, const struct oci_manifest *index) {
 int oci_index_choose(const struct oci_descriptor **ret, const struct oci_manifest *index,
                      const char *platform, struct error *e) {
         _cleanup_buf_ struct buf there = BUF_INIT(512);
-        const struct oci_descriptor *d;
-        struct platform p;
+        const struct oci_descriptor *d = NULL;
+        struct platform p = { 0 };
 
         if (!platform)
                 platform = oci_platform_of_node();
