@@ -80,10 +80,10 @@ def test_oddity_of_a_registry_works(life, registry, name):
 FAULTS = {
     "reset-once-a-range": (dict(reset_after="256KiB", reset_once=True), 1.5),
     "reset-every-third-answer": (dict(reset_after="256KiB", reset_every=3), 1.5),
-    "truncated-every-time": (dict(truncate_after="600KiB"), 1.2),
+    "truncated-every-third-answer": (dict(truncate_after="600KiB", truncate_every=3), 1.2),
     "503-every-third-request": (dict(fail_every=3, retry_after=0), 1.1),
     "500-for-the-first-three": (dict(fail_first=3, fail_status=500), 1.1),
-    "429-above-two": (dict(max_blobs=2, retry_after=1), 1.1),
+    "429-above-two": (dict(max_blobs=2, retry_after=1, total="64MiB"), 1.1),
 }
 
 

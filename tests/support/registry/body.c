@@ -19,9 +19,9 @@
 #define SLICE (512u << 10)
 
 static struct {
-        atomic_uint_fast64_t blobs, resets, stalls, flips;
+        atomic_uint_fast64_t blobs, resets, truncations, stalls, flips;
         pthread_mutex_t lock; /* guards what follows */
-        void *reset_ranges;   /* tree of "digest start": those that were reset already */
+        void *reset_ranges;   /* tree of "digest end": those that were reset already */
         int64_t next_ns;      /* when the next slice of anybody may go out, if there is a total */
 } shared = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -38,7 +38,7 @@ static int compare(const void *a, const void *b) {
 
 void body_counters_reset(void) {
         LOCK_SCOPE(&shared.lock);
-        shared.blobs = shared.resets = shared.stalls = shared.flips = 0;
+        shared.blobs = shared.resets = shared.truncations = shared.stalls = shared.flips = 0;
         tdestroy(shared.reset_ranges, free);
         shared.reset_ranges = NULL;
         shared.next_ns = 0;
@@ -50,10 +50,11 @@ bool body_fails(const struct knobs *k) {
         return n <= knob_number(k, fail_first) || (every > 0 && n % every == 0);
 }
 
-static bool first_of_range(const char *digest, uint64_t start) {
+/* A range is known by its end: a client that goes on where it was cut asks for a new start. */
+static bool first_of_range(const char *digest, uint64_t end) {
         char key[128];
 
-        snprintf(key, sizeof key, "%s %llu", digest, (unsigned long long)start);
+        snprintf(key, sizeof key, "%s %llu", digest, (unsigned long long)end);
         LOCK_SCOPE(&shared.lock);
         if (tfind(key, &shared.reset_ranges, compare))
                 return false;
@@ -68,9 +69,9 @@ static bool kth(atomic_uint_fast64_t *counter, uint64_t every) {
         return every > 0 && ++*counter % every == 0;
 }
 
-static bool wants_reset(const struct knobs *k, const char *digest, uint64_t start) {
+static bool wants_reset(const struct knobs *k, const char *digest, uint64_t end) {
         return kth(&shared.resets, knob_number(k, reset_every)) &&
-               (!knob_number(k, reset_once) || first_of_range(digest, start));
+               (!knob_number(k, reset_once) || first_of_range(digest, end));
 }
 
 void body_plan_flip(struct body_plan *ret, const struct knobs *k, const char *digest, uint64_t start,
@@ -96,7 +97,10 @@ void body_plan(struct body_plan *ret, const struct knobs *k, const char *digest,
         for (unsigned i = 0; i < sizeof cuts / sizeof *cuts; i++) {
                 if (cuts[i].after == 0 || cuts[i].after >= ret->cut)
                         continue;
-                if (cuts[i].end == BODY_RESET && !wants_reset(k, digest, start))
+                if (cuts[i].end == BODY_RESET && !wants_reset(k, digest, end))
+                        continue;
+                if (cuts[i].end == BODY_TRUNCATED &&
+                    !kth(&shared.truncations, knob_number(k, truncate_every)))
                         continue;
                 if (cuts[i].end == BODY_STALLED && !kth(&shared.stalls, knob_number(k, stall_every)))
                         continue;

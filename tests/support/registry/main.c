@@ -22,13 +22,14 @@
  *   DELETE /_stats                           counts from zero
  *   GET    /_files?repository=NAME           [{"path", "size", "sha256"}] of a synthetic model
  *
- * pace total starve_every starve_rate delay_ms            how fast
- * ignore_range wrong_range no_head close                  what it does not do
- * redirect redirect_seconds redirect_host                 307 to the storage listener, signed; that refuses
- * credentials auth user password anonymous token_seconds deny         none, basic or bearer (the token
- * listener) max_blobs retry_after fail_every fail_first fail_status fail_manifests      429 and 5xx
- * reset_after reset_every reset_once truncate_after stall_after stall_every silent     how an answer ends
- * flip_blob flip_at flip_times hide_tag missing_blob      what is wrong with the content
+ *   how fast             pace total starve_every starve_rate delay_ms
+ *   what it does not do  ignore_range wrong_range no_head close
+ *   307 to the storage listener, which refuses credentials    redirect redirect_seconds redirect_host
+ *   who may pull         auth (none, basic, bearer) user password anonymous token_seconds deny
+ *   429 and 5xx          max_blobs retry_after fail_every fail_first fail_status fail_manifests
+ *   how an answer ends   reset_after reset_every reset_once truncate_after truncate_every
+ *                        stall_after stall_every silent
+ *   wrong content        flip_blob flip_at flip_times hide_tag missing_blob
  *
  * Threads: main() accepts and waits for signals; each connection has a thread of its own that blocks.
  */
