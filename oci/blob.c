@@ -158,12 +158,13 @@ static int first_answer_check(bool *ret_ranges, const struct oci_blob *b, const 
                 *ret_ranges = false;
                 return 0;
         }
-        if (!a->content_range || oci_content_range_parse(&range, a->content_range) < 0 || !range.has_range ||
-            range.from != 0 || range.to > expected || a->body.len != range.to)
+        bool parsed = a->content_range && oci_content_range_parse(&range, a->content_range) == 0;
+
+        if (parsed && range.has_total && range.total != b->size)
+                return wrong_size(b, host, range.total, e);
+        if (!parsed || !range.has_range || range.from != 0 || range.to > expected || a->body.len != range.to)
                 return error_set(e, ERROR_UNAVAILABLE,
                                  "%s answered a request for a range with something else", host);
-        if (range.has_total && range.total != b->size)
-                return wrong_size(b, host, range.total, e);
         *ret_ranges = true;
         return 0;
 }
@@ -337,16 +338,17 @@ static enum oci_verdict judge_range(const struct oci_blob *b, const struct trans
         struct oci_content_range range;
         struct curl_header *h;
 
-        if (curl_easy_header(f->easy, "Content-Range", 0, CURLH_HEADER, -1, &h) != CURLHE_OK ||
-            oci_content_range_parse(&range, h->value) < 0 || !range.has_range || range.from != f->from ||
-            range.to != f->to) {
+        bool parsed = curl_easy_header(f->easy, "Content-Range", 0, CURLH_HEADER, -1, &h) == CURLHE_OK &&
+                      oci_content_range_parse(&range, h->value) == 0;
+
+        if (parsed && range.has_total && range.total != b->size) {
+                wrong_size(b, f->route->host, range.total, e);
+                return OCI_VERDICT_FATAL;
+        }
+        if (!parsed || !range.has_range || range.from != f->from || range.to != f->to) {
                 error_set(e, ERROR_UNAVAILABLE, "%s answered a request for a range with something else",
                           f->route->host);
                 return OCI_VERDICT_NO_RANGES;
-        }
-        if (range.has_total && range.total != b->size) {
-                wrong_size(b, f->route->host, range.total, e);
-                return OCI_VERDICT_FATAL;
         }
         return OCI_VERDICT_OK;
 }

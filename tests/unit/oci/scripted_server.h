@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * scripted_server: an HTTP server of one thread on a free port of loopback; each test says in a function what it answers.
+ * scripted_server: an HTTP server of one thread on a free port of loopback; each test says in a function what
+ * it answers.
  *
- * One request a connection, one at a time. The script runs on the server's thread with the lock held, so it may keep what
- * it likes in userdata; the test looks at that after server_stop(), or through the functions below.
+ * One request a connection, one at a time. The script runs on the server's thread with the lock held, so it
+ * may keep what it likes in userdata; the test looks at that after server_stop(), or through the functions
+ * below.
  */
 #pragma once
 
@@ -84,7 +86,7 @@ static inline void server_write(int fd, const void *data, size_t len) {
                 if (k <= 0)
                         return;
                 p += k;
-                len -= (size_t) k;
+                len -= (size_t)k;
         }
 }
 
@@ -99,7 +101,7 @@ static inline bool server_receive(int fd, struct server_request *q) {
 
                 if (k <= 0)
                         return false;
-                n += (size_t) k;
+                n += (size_t)k;
                 raw[n] = '\0';
                 if (raw[0] == 0x16) { /* a TLS hello: what real servers say to it */
                         server_write(fd, "HTTP/1.1 400 Bad Request\r\n\r\n", 28);
@@ -109,7 +111,7 @@ static inline bool server_receive(int fd, struct server_request *q) {
                 if (end && want == 0) {
                         const char *length = strcasestr(raw, "\r\nContent-Length:");
 
-                        want = (size_t) (end + 4 - raw);
+                        want = (size_t)(end + 4 - raw);
                         if (length && length < end)
                                 want += strtoul(length + 17, NULL, 10);
                 }
@@ -127,10 +129,10 @@ static inline void server_send(int fd, const struct server_request *q, const str
         size_t send_len = a->send_len ? a->send_len : a->len;
         char head[2048];
         int n = snprintf(head, sizeof head,
-                         "HTTP/1.1 %d Scripted\r\nConnection: close\r\nContent-Length: %zu\r\n%s\r\n", a->status, a->len,
-                         a->headers);
+                         "HTTP/1.1 %d Scripted\r\nConnection: close\r\nContent-Length: %zu\r\n%s\r\n",
+                         a->status, a->len, a->headers);
 
-        server_write(fd, head, (size_t) n);
+        server_write(fd, head, (size_t)n);
         if (strcmp(q->method, "HEAD") != 0 && a->body)
                 server_write(fd, a->body, send_len);
 }
@@ -164,7 +166,8 @@ static inline void *server_main(void *userdata) {
         struct server *s = userdata;
 
         for (;;) {
-                struct pollfd fds[2] = { { .fd = s->listen_fd, .events = POLLIN }, { .fd = s->stop_fd, .events = POLLIN } };
+                struct pollfd fds[2] = { { .fd = s->listen_fd, .events = POLLIN },
+                                         { .fd = s->stop_fd, .events = POLLIN } };
 
                 if (poll(fds, 2, -1) < 0)
                         continue;
@@ -178,7 +181,8 @@ static inline void *server_main(void *userdata) {
 }
 
 static inline void server_start(struct server *s,
-                                void (*script)(struct server *s, const struct server_request *q, struct server_answer *a),
+                                void (*script)(struct server *s, const struct server_request *q,
+                                               struct server_answer *a),
                                 void *userdata) {
         struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
         socklen_t len = sizeof a;
@@ -190,8 +194,8 @@ static inline void server_start(struct server *s,
         s->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         s->stop_fd = eventfd(0, EFD_CLOEXEC);
         assert(s->listen_fd >= 0 && s->stop_fd >= 0);
-        assert(bind(s->listen_fd, (struct sockaddr *) &a, sizeof a) == 0 && listen(s->listen_fd, 64) == 0);
-        assert(getsockname(s->listen_fd, (struct sockaddr *) &a, &len) == 0);
+        assert(bind(s->listen_fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(s->listen_fd, 64) == 0);
+        assert(getsockname(s->listen_fd, (struct sockaddr *)&a, &len) == 0);
         snprintf(s->host, sizeof s->host, "127.0.0.1:%u", ntohs(a.sin_port));
         assert(pthread_create(&s->thread, NULL, server_main, s) == 0);
 }
@@ -229,7 +233,8 @@ static inline bool server_saw(struct server *s, const char *text) {
 
         pthread_mutex_lock(&s->lock);
         for (size_t i = 0; i < s->n_log; i++)
-                saw = saw || strstr(s->log[i].head, text) || strstr(s->log[i].body, text) || strstr(s->log[i].target, text);
+                saw = saw || strstr(s->log[i].head, text) || strstr(s->log[i].body, text) ||
+                      strstr(s->log[i].target, text);
         pthread_mutex_unlock(&s->lock);
         return saw;
 }

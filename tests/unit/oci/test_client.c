@@ -5,11 +5,12 @@
 #include "base/metrics.h"
 
 #define ACCEPTS "application/vnd.oci.image.index.v1+json"
-#define MANIFEST                                                                                             \
-        "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"config\":{"            \
-        "\"mediaType\":\"application/vnd.oci.image.config.v1+json\",\"digest\":"                                    \
-        "\"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a\",\"size\":2},\"layers\":[{"     \
-        "\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\",\"digest\":"                                      \
+#define MANIFEST \
+        "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"config\":{" \
+        "\"mediaType\":\"application/vnd.oci.image.config.v1+json\",\"digest\":" \
+        "\"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a\",\"size\":2}," \
+        "\"layers\":[{" \
+        "\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\",\"digest\":" \
         "\"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\",\"size\":1024}]}"
 #define USER "bob"
 #define PASSWORD "canary-7d1f"
@@ -26,7 +27,8 @@ struct scene {
         const char *realm_host;
 };
 
-static void scene_open(struct scene *s, void (*script)(struct server *, const struct server_request *, struct server_answer *)) {
+static void scene_open(struct scene *s, void (*script)(struct server *, const struct server_request *,
+                                                       struct server_answer *)) {
         memset(s, 0, sizeof *s);
         assert_int_equal(digest_of(&s->digest, MANIFEST, strlen(MANIFEST)), 0);
         digest_format(&s->digest, s->text);
@@ -60,7 +62,8 @@ static struct oci_keyring *pair(void) {
 
 static void say_digest(struct server_answer *a, const struct scene *s) {
         snprintf(a->headers, sizeof a->headers,
-                 "Content-Type: application/vnd.oci.image.manifest.v1+json\r\nDocker-Content-Digest: %s\r\n", s->text);
+                 "Content-Type: application/vnd.oci.image.manifest.v1+json\r\nDocker-Content-Digest: %s\r\n",
+                 s->text);
         server_answer_text(a, 200, MANIFEST);
 }
 
@@ -78,7 +81,7 @@ static void script_plain(struct server *server, const struct server_request *q, 
 static void test_a_tag_is_resolved_by_one_head(void **state) {
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_plain);
         assert_int_equal(scene_resolve(&s, "m:v1", NULL), 0);
         assert_int_equal(server_count(&s.server, "HEAD /v2/m/manifests/v1"), 1);
@@ -91,7 +94,7 @@ static void test_a_digest_is_still_asked_for(void **state) {
         char rest[128];
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_plain);
         snprintf(rest, sizeof rest, "m@%s", s.text);
         assert_int_equal(scene_resolve(&s, rest, NULL), 0);
@@ -109,7 +112,7 @@ static void script_no_head(struct server *server, const struct server_request *q
 static void test_head_405_is_followed_by_get(void **state) {
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_no_head);
         assert_int_equal(scene_resolve(&s, "m:v1", NULL), 0);
         assert_int_equal(server_count(&s.server, "GET /v2/m/manifests/v1"), 1);
@@ -117,31 +120,32 @@ static void test_head_405_is_followed_by_get(void **state) {
 }
 
 static void script_no_digest(struct server *server, const struct server_request *q, struct server_answer *a) {
-        (void) server;
-        (void) q;
+        (void)server;
+        (void)q;
         server_answer_text(a, 200, MANIFEST);
 }
 
 static void test_without_a_digest_header_the_manifest_is_hashed(void **state) {
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_no_digest);
         assert_int_equal(scene_resolve(&s, "m:v1", NULL), 0);
         scene_close(&s);
 }
 
 static void script_unknown(struct server *server, const struct server_request *q, struct server_answer *a) {
-        (void) server;
-        (void) q;
-        server_answer_text(a, 404, "{\"errors\":[{\"code\":\"MANIFEST_UNKNOWN\",\"message\":\"no\\u0007 such\"}]}");
+        (void)server;
+        (void)q;
+        server_answer_text(a, 404,
+                           "{\"errors\":[{\"code\":\"MANIFEST_UNKNOWN\",\"message\":\"no\\u0007 such\"}]}");
 }
 
 static void test_an_unknown_tag_is_not_found_with_the_registrys_code(void **state) {
         char text[128];
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_unknown);
         assert_true(scene_resolve(&s, "m:v9", NULL) < 0);
         assert_int_equal(s.w.e.kind, ERROR_NOT_FOUND);
@@ -150,16 +154,17 @@ static void test_an_unknown_tag_is_not_found_with_the_registrys_code(void **stat
         scene_close(&s);
 }
 
-static void script_name_invalid(struct server *server, const struct server_request *q, struct server_answer *a) {
-        (void) server;
-        (void) q;
+static void script_name_invalid(struct server *server, const struct server_request *q,
+                                struct server_answer *a) {
+        (void)server;
+        (void)q;
         server_answer_text(a, 400, "{\"errors\":[{\"code\":\"NAME_INVALID\"}]}");
 }
 
 static void test_an_invalid_name_is_not_found_too(void **state) {
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_name_invalid);
         assert_true(scene_resolve(&s, "m:v9", NULL) < 0);
         assert_int_equal(s.w.e.kind, ERROR_NOT_FOUND);
@@ -167,15 +172,15 @@ static void test_an_invalid_name_is_not_found_too(void **state) {
 }
 
 static void script_denied(struct server *server, const struct server_request *q, struct server_answer *a) {
-        (void) server;
-        (void) q;
+        (void)server;
+        (void)q;
         server_answer_text(a, 403, "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"not for you\"}]}");
 }
 
 static void test_a_403_is_denied_in_the_registrys_words(void **state) {
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_denied);
         assert_true(scene_resolve(&s, "m:v1", NULL) < 0);
         assert_int_equal(s.w.e.kind, ERROR_DENIED);
@@ -196,8 +201,8 @@ static void script_bearer(struct server *server, const struct server_request *q,
                 else if (auth && strcmp(auth, BASIC) != 0)
                         a->status = 401;
                 else {
-                        snprintf(answer, sizeof answer, "{\"token\":\"t%u%s\",\"expires_in\":300}", ++s->tokens,
-                                 auth ? "-bob" : "");
+                        snprintf(answer, sizeof answer, "{\"token\":\"t%u%s\",\"expires_in\":300}",
+                                 ++s->tokens, auth ? "-bob" : "");
                         server_answer_text(a, 200, answer);
                 }
                 return;
@@ -209,7 +214,8 @@ static void script_bearer(struct server *server, const struct server_request *q,
         }
         a->status = 401;
         snprintf(a->headers, sizeof a->headers,
-                 "WWW-Authenticate: Bearer realm=\"http://%s/token\",service=\"reg\",scope=\"repository:m:pull\"\r\n",
+                 "WWW-Authenticate: Bearer "
+                 "realm=\"http://%s/token\",service=\"reg\",scope=\"repository:m:pull\"\r\n",
                  s->realm_host);
 }
 
@@ -218,7 +224,7 @@ static void test_an_anonymous_token_is_asked_for_once_and_is_not_private(void **
         bool is_private = true;
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_bearer);
         for (int i = 0; i < 3; i++)
                 assert_int_equal(world_resolve(&digest, &is_private, &s.w, s.server.host, "m:v1", NULL), 0);
@@ -234,7 +240,7 @@ static void test_credentials_buy_a_token_of_their_own_and_go_to_the_realm_only(v
         bool is_private = false;
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_bearer);
         assert_int_equal(scene_resolve(&s, "m:v1", NULL), 0);
         assert_int_equal(world_resolve(&digest, &is_private, &s.w, s.server.host, "m:v1", k), 0);
@@ -247,7 +253,8 @@ static void test_credentials_buy_a_token_of_their_own_and_go_to_the_realm_only(v
         scene_close(&s);
 }
 
-static void script_bearer_expiring(struct server *server, const struct server_request *q, struct server_answer *a) {
+static void script_bearer_expiring(struct server *server, const struct server_request *q,
+                                   struct server_answer *a) {
         struct scene *s = server->userdata;
 
         if (strncmp(q->target, "/v2/", 4) == 0 && s->tokens == 1 && ++s->n > 2)
@@ -256,14 +263,15 @@ static void script_bearer_expiring(struct server *server, const struct server_re
                 script_bearer(server, q, a);
         if (a->status == 401)
                 snprintf(a->headers, sizeof a->headers,
-                         "WWW-Authenticate: Bearer realm=\"http://%s/token\",service=\"reg\",scope=\"repository:m:pull\"\r\n",
+                         "WWW-Authenticate: Bearer "
+                         "realm=\"http://%s/token\",service=\"reg\",scope=\"repository:m:pull\"\r\n",
                          s->server.host);
 }
 
 static void test_a_cached_token_that_is_refused_is_renewed_once(void **state) {
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_bearer_expiring);
         assert_int_equal(scene_resolve(&s, "m:v1", NULL), 0);
         assert_int_equal(scene_resolve(&s, "m:v1", NULL), 0);
@@ -273,13 +281,16 @@ static void test_a_cached_token_that_is_refused_is_renewed_once(void **state) {
         scene_close(&s);
 }
 
-static void script_bearer_never(struct server *server, const struct server_request *q, struct server_answer *a) {
+static void script_bearer_never(struct server *server, const struct server_request *q,
+                                struct server_answer *a) {
         script_bearer(server, q, a);
         if (a->status == 200 && strncmp(q->target, "/v2/", 4) == 0) {
                 struct scene *s = server->userdata;
 
                 a->status = 401;
-                snprintf(a->headers, sizeof a->headers, "WWW-Authenticate: Bearer realm=\"http://%s/token\",service=\"reg\",scope=\"repository:m:pull\"\r\n",
+                snprintf(a->headers, sizeof a->headers,
+                         "WWW-Authenticate: Bearer "
+                         "realm=\"http://%s/token\",service=\"reg\",scope=\"repository:m:pull\"\r\n",
                          s->server.host);
         }
 }
@@ -288,7 +299,7 @@ static void test_a_registry_that_never_accepts_its_own_tokens_is_given_up(void *
         struct oci_keyring *k = pair();
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_bearer_never);
         assert_true(scene_resolve(&s, "m:v1", k) < 0);
         assert_int_equal(s.w.e.kind, ERROR_UNAUTHENTICATED);
@@ -315,7 +326,7 @@ static void test_basic_is_private_and_wrong_passwords_are_unauthenticated(void *
         bool is_private = false;
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_basic);
         assert_int_equal(world_resolve(&digest, &is_private, &s.w, s.server.host, "m:v1", k), 0);
         assert_true(is_private);
@@ -337,13 +348,13 @@ static void test_each_matching_credential_is_tried_in_turn(void **state) {
         struct scene s;
         int n;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_basic);
         n = snprintf(json, sizeof json,
                      "{\"auths\":{\"%s/m\":{\"username\":\"old\",\"password\":\"old\"},"
                      "\"%s\":{\"username\":\"" USER "\",\"password\":\"" PASSWORD "\"}}}",
                      s.server.host, s.server.host);
-        assert_int_equal(oci_keyring_parse(&k, json, (size_t) n, NULL), 0);
+        assert_int_equal(oci_keyring_parse(&k, json, (size_t)n, NULL), 0);
         assert_int_equal(scene_resolve(&s, "m:v1", k), 0);
         assert_int_equal(server_count(&s.server, "HEAD "), 3);
         oci_keyring_free(k);
@@ -362,7 +373,7 @@ static void test_the_administrators_file_is_read_again_when_it_changed(void **st
         char dir[] = "/tmp/modelstage-test-XXXXXX", path[64], next[64];
         struct scene s;
 
-        (void) state;
+        (void)state;
         assert_non_null(mkdtemp(dir));
         snprintf(path, sizeof path, "%s/config.json", dir);
         snprintf(next, sizeof next, "%s/next", dir);
@@ -383,9 +394,10 @@ static void test_the_administrators_file_is_read_again_when_it_changed(void **st
 
 static void script_identity(struct server *server, const struct server_request *q, struct server_answer *a) {
         if (strcmp(q->method, "POST") == 0) {
-                bool good = strstr(q->body, "grant_type=refresh_token") && strstr(q->body, "refresh_token=id%2Ftok") &&
-                            strstr(q->body, "scope=repository%3Am%3Apull") && strstr(q->body, "service=reg") &&
-                            !server_header(q, "Authorization");
+                bool good = strstr(q->body, "grant_type=refresh_token") &&
+                            strstr(q->body, "refresh_token=id%2Ftok") &&
+                            strstr(q->body, "scope=repository%3Am%3Apull") &&
+                            strstr(q->body, "service=reg") && !server_header(q, "Authorization");
                 struct scene *s = server->userdata;
 
                 s->tokens++;
@@ -401,10 +413,10 @@ static void test_an_identity_token_is_posted(void **state) {
         struct scene s;
         int n;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_identity);
         n = snprintf(json, sizeof json, "{\"auths\":{\"%s\":{\"identitytoken\":\"id/tok\"}}}", s.server.host);
-        assert_int_equal(oci_keyring_parse(&k, json, (size_t) n, NULL), 0);
+        assert_int_equal(oci_keyring_parse(&k, json, (size_t)n, NULL), 0);
         assert_int_equal(scene_resolve(&s, "m:v1", k), 0);
         assert_int_equal(server_count(&s.server, "POST /token"), 1);
         oci_keyring_free(k);
@@ -415,7 +427,7 @@ static void test_a_realm_at_a_private_address_gets_nothing(void **state) {
         struct oci_keyring *k = pair();
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_bearer);
         s.realm_host = "10.255.255.1";
         assert_true(scene_resolve(&s, "m:v1", k) < 0);
@@ -425,7 +437,8 @@ static void test_a_realm_at_a_private_address_gets_nothing(void **state) {
         scene_close(&s);
 }
 
-static void script_token_with_line_break(struct server *server, const struct server_request *q, struct server_answer *a) {
+static void script_token_with_line_break(struct server *server, const struct server_request *q,
+                                         struct server_answer *a) {
         script_bearer(server, q, a);
         if (strncmp(q->target, "/token?", 7) == 0)
                 server_answer_text(a, 200, "{\"token\":\"t1\\r\\nX-Evil: 1\"}");
@@ -434,7 +447,7 @@ static void script_token_with_line_break(struct server *server, const struct ser
 static void test_a_token_cannot_smuggle_a_header(void **state) {
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_token_with_line_break);
         assert_true(scene_resolve(&s, "m:v1", NULL) < 0);
         assert_int_equal(s.w.e.kind, ERROR_UNAUTHENTICATED);
@@ -447,7 +460,7 @@ static void test_a_token_cannot_smuggle_a_header(void **state) {
 static void script_throttled(struct server *server, const struct server_request *q, struct server_answer *a) {
         struct scene *s = server->userdata;
 
-        (void) q;
+        (void)q;
         if (s->n++ == 0) {
                 a->status = 429;
                 snprintf(a->headers, sizeof a->headers, "Retry-After: 0\r\n");
@@ -459,19 +472,22 @@ static void script_throttled(struct server *server, const struct server_request 
 static void test_429_is_asked_again_and_counted(void **state) {
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_throttled);
         assert_int_equal(scene_resolve(&s, "m:v1", NULL), 0);
         assert_int_equal(s.server.n_log, 2);
-        assert_true(metric_value(METRIC_REGISTRY_RETRIES, (const char *[]){ s.server.host, "throttled", NULL }) == 1);
-        assert_true(metric_value(METRIC_REGISTRY_REQUESTS, (const char *[]){ s.server.host, "429", NULL }) == 1);
-        assert_true(metric_value(METRIC_REGISTRY_REQUESTS, (const char *[]){ s.server.host, "200", NULL }) == 1);
+        assert_true(
+            metric_value(METRIC_REGISTRY_RETRIES, (const char *[]){ s.server.host, "throttled", NULL }) == 1);
+        assert_true(metric_value(METRIC_REGISTRY_REQUESTS, (const char *[]){ s.server.host, "429", NULL }) ==
+                    1);
+        assert_true(metric_value(METRIC_REGISTRY_REQUESTS, (const char *[]){ s.server.host, "200", NULL }) ==
+                    1);
         scene_close(&s);
 }
 
 static void script_broken(struct server *server, const struct server_request *q, struct server_answer *a) {
-        (void) server;
-        (void) q;
+        (void)server;
+        (void)q;
         a->status = 503;
         snprintf(a->headers, sizeof a->headers, "Retry-After: 0\r\n");
 }
@@ -479,7 +495,7 @@ static void script_broken(struct server *server, const struct server_request *q,
 static void test_a_server_that_stays_broken_is_unavailable_after_five_tries(void **state) {
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_broken);
         assert_true(scene_resolve(&s, "m:v1", NULL) < 0);
         assert_int_equal(s.w.e.kind, ERROR_UNAVAILABLE);
@@ -488,10 +504,11 @@ static void test_a_server_that_stays_broken_is_unavailable_after_five_tries(void
         scene_close(&s);
 }
 
-static void script_resets_once(struct server *server, const struct server_request *q, struct server_answer *a) {
+static void script_resets_once(struct server *server, const struct server_request *q,
+                               struct server_answer *a) {
         struct scene *s = server->userdata;
 
-        (void) q;
+        (void)q;
         if (s->n++ == 0)
                 a->reset = true;
         else
@@ -501,7 +518,7 @@ static void script_resets_once(struct server *server, const struct server_reques
 static void test_a_reset_connection_is_tried_again(void **state) {
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_resets_once);
         assert_int_equal(scene_resolve(&s, "m:v1", NULL), 0);
         assert_int_equal(s.server.n_log, 2);
@@ -509,12 +526,12 @@ static void test_a_reset_connection_is_tried_again(void **state) {
 }
 
 static void test_nobody_listening_is_unavailable_and_names_the_host(void **state) {
-        char host[sizeof ((struct server *) NULL)->host];
+        char host[sizeof((struct server *)NULL)->host];
         struct digest digest;
         bool is_private;
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_plain);
         memcpy(host, s.server.host, sizeof host);
         server_stop(&s.server);
@@ -528,7 +545,7 @@ static void test_nobody_listening_is_unavailable_and_names_the_host(void **state
 static void test_plain_http_that_is_not_configured_is_refused_with_advice(void **state) {
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_plain);
         s.w.registries[0].plain_http = false;
         assert_true(scene_resolve(&s, "m:v1", NULL) < 0);
@@ -545,8 +562,8 @@ static bool want_cancel(void *userdata) {
 }
 
 static void script_silent(struct server *server, const struct server_request *q, struct server_answer *a) {
-        (void) server;
-        (void) q;
+        (void)server;
+        (void)q;
         a->silent = true;
 }
 
@@ -556,12 +573,13 @@ static void test_waiting_for_a_silent_server_can_be_cancelled(void **state) {
         bool is_private;
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_silent);
         ref = world_reference(s.server.host, "m:v1");
-        assert_true(oci_resolve(&digest, &is_private, s.w.client,
-                                &(struct oci_request){ .reference = ref, .cancelled = want_cancel, .userdata = &s },
-                                &s.w.e) < 0);
+        assert_true(
+            oci_resolve(&digest, &is_private, s.w.client,
+                        &(struct oci_request){ .reference = ref, .cancelled = want_cancel, .userdata = &s },
+                        &s.w.e) < 0);
         assert_int_equal(s.w.e.kind, ERROR_CANCELLED);
         oci_reference_free(ref);
         scene_close(&s);
@@ -583,7 +601,7 @@ static void test_a_manifest_becomes_a_plan(void **state) {
         struct model_plan *plan = NULL;
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_plain);
         assert_int_equal(scene_plan(&s, &plan), 0);
         assert_int_equal(plan->format, PLAN_MODELCAR);
@@ -594,10 +612,11 @@ static void test_a_manifest_becomes_a_plan(void **state) {
         scene_close(&s);
 }
 
-static void script_wrong_bytes(struct server *server, const struct server_request *q, struct server_answer *a) {
+static void script_wrong_bytes(struct server *server, const struct server_request *q,
+                               struct server_answer *a) {
         struct scene *s = server->userdata;
 
-        (void) q;
+        (void)q;
         s->n++;
         say_digest(a, s);
         a->body = s->tokens && s->n > s->tokens ? MANIFEST : MANIFEST " ";
@@ -608,7 +627,7 @@ static void test_wrong_bytes_twice_are_data_loss(void **state) {
         struct model_plan *plan = NULL;
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_wrong_bytes);
         assert_true(scene_plan(&s, &plan) < 0);
         assert_int_equal(s.w.e.kind, ERROR_DATA_LOSS);
@@ -622,7 +641,7 @@ static void test_wrong_bytes_once_are_forgiven(void **state) {
         struct model_plan *plan = NULL;
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_wrong_bytes);
         s.tokens = 1;
         assert_int_equal(scene_plan(&s, &plan), 0);
@@ -633,7 +652,7 @@ static void test_wrong_bytes_once_are_forgiven(void **state) {
 static void script_huge(struct server *server, const struct server_request *q, struct server_answer *a) {
         static char huge[5u << 20];
 
-        (void) q;
+        (void)q;
         say_digest(a, server->userdata);
         memset(huge, ' ', sizeof huge);
         a->body = huge;
@@ -644,7 +663,7 @@ static void test_a_manifest_over_the_cap_is_refused(void **state) {
         struct model_plan *plan = NULL;
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_huge);
         assert_true(scene_plan(&s, &plan) < 0);
         assert_int_equal(s.w.e.kind, ERROR_INVALID);
@@ -657,7 +676,7 @@ static void test_policy_denies_before_anybody_is_asked(void **state) {
         struct model_plan *plan = NULL;
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_plain);
         s.w.settings.policy.allow = allow;
         assert_true(scene_resolve(&s, "m:v1", NULL) < 0);
@@ -678,7 +697,8 @@ struct duo {
 };
 
 static void scene_add_mirror(struct scene *s, struct duo *d,
-                             void (*script)(struct server *, const struct server_request *, struct server_answer *)) {
+                             void (*script)(struct server *, const struct server_request *,
+                                            struct server_answer *)) {
         server_start(&s->other, script, s);
         snprintf(d->url, sizeof d->url, "http://%s", s->other.host);
         d->mirrors[0] = d->url;
@@ -690,7 +710,7 @@ static void test_a_mirror_answers_instead_of_the_host(void **state) {
         struct scene s;
         struct duo d;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_plain);
         scene_add_mirror(&s, &d, script_plain);
         assert_int_equal(scene_resolve(&s, "m:v1", NULL), 0);
@@ -701,11 +721,15 @@ static void test_a_mirror_answers_instead_of_the_host(void **state) {
 }
 
 static void test_a_mirrors_failure_falls_through_to_the_host(void **state) {
-        static void (*const scripts[])(struct server *, const struct server_request *, struct server_answer *) = {
-                script_unknown, script_denied, script_broken, script_basic,
+        static void (*const scripts[])(struct server *, const struct server_request *,
+                                       struct server_answer *) = {
+                script_unknown,
+                script_denied,
+                script_broken,
+                script_basic,
         };
 
-        (void) state;
+        (void)state;
         for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++) {
                 struct oci_keyring *k = pair();
                 struct scene s;
@@ -727,7 +751,7 @@ static void test_a_mirrors_wrong_bytes_fall_through_to_the_host(void **state) {
         struct scene s;
         struct duo d;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_plain);
         scene_add_mirror(&s, &d, script_wrong_bytes);
         assert_int_equal(scene_plan(&s, &plan), 0);
@@ -737,8 +761,9 @@ static void test_a_mirrors_wrong_bytes_fall_through_to_the_host(void **state) {
         scene_close(&s);
 }
 
-static void script_redirects_in_circles(struct server *server, const struct server_request *q, struct server_answer *a) {
-        (void) q;
+static void script_redirects_in_circles(struct server *server, const struct server_request *q,
+                                        struct server_answer *a) {
+        (void)q;
         a->status = 307;
         snprintf(a->headers, sizeof a->headers, "Location: http://%s/again\r\n", server->host);
 }
@@ -746,7 +771,7 @@ static void script_redirects_in_circles(struct server *server, const struct serv
 static void test_a_circle_of_redirects_ends(void **state) {
         struct scene s;
 
-        (void) state;
+        (void)state;
         scene_open(&s, script_redirects_in_circles);
         assert_true(scene_resolve(&s, "m:v1", NULL) < 0);
         assert_int_equal(s.w.e.kind, ERROR_UNAVAILABLE);

@@ -21,7 +21,7 @@ static void test_origin_has_the_port_and_lower_case(void **state) {
                 { "", NULL },
         };
 
-        (void) state;
+        (void)state;
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
                 struct error e = { 0 };
                 char *origin = NULL;
@@ -39,7 +39,7 @@ static void test_origin_has_the_port_and_lower_case(void **state) {
 static void test_what_is_shown_has_no_secrets(void **state) {
         char *shown = oci_url_shown("https://user:secret@s3.example.com/blob?X-Amz-Signature=abcdef#f");
 
-        (void) state;
+        (void)state;
         assert_string_equal(shown, "https://s3.example.com/blob");
         free(shown);
 }
@@ -66,7 +66,7 @@ static void test_redirects_stay_safe(void **state) {
                 { "https://r.example.com:443", "/relative", false },
         };
 
-        (void) state;
+        (void)state;
         for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
                 struct error e = { 0 };
                 int r = oci_url_check_redirect(ways[i].from, ways[i].to, &e);
@@ -102,7 +102,7 @@ static void test_credentials_go_to_no_realm_of_an_attackers_choice(void **state)
                 { "https://r.example.com:443", "nonsense", false },
         };
 
-        (void) state;
+        (void)state;
         for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
                 struct error e = { 0 };
                 int r = oci_url_check_realm(ways[i].from, ways[i].to, &e);
@@ -115,13 +115,14 @@ static void test_credentials_go_to_no_realm_of_an_attackers_choice(void **state)
 static void test_query_values_are_encoded(void **state) {
         char *url = strdup("https://h/token?a=1");
 
-        (void) state;
+        (void)state;
         assert_int_equal(oci_url_add_query(&url, "scope", "repository:a/b:pull&x=y"), 0);
         assert_string_equal(url, "https://h/token?a=1&scope=repository%3aa%2fb%3apull%26x%3dy");
         free(url);
 }
 
-static void check_endpoint(const struct oci_endpoint *ep, const char *base, const char *host, const char *url) {
+static void check_endpoint(const struct oci_endpoint *ep, const char *base, const char *host,
+                           const char *url) {
         char *made = oci_endpoint_url(ep, "library/x", "manifests/latest");
 
         assert_string_equal(ep->base, base);
@@ -139,7 +140,7 @@ static void test_mirrors_come_first_and_learn_the_namespace(void **state) {
         struct oci_endpoints eps = { 0 };
         struct error e = { 0 };
 
-        (void) state;
+        (void)state;
         assert_int_equal(oci_endpoints_of(&eps, &s, "docker.io", &e), 0);
         assert_int_equal(eps.n, 4);
         check_endpoint(&eps.list[0], "https://mirror.internal/v2", "mirror.internal",
@@ -161,7 +162,7 @@ static void test_a_mirror_that_is_no_url_is_named(void **state) {
         struct oci_endpoints eps = { 0 };
         struct error e = { 0 };
 
-        (void) state;
+        (void)state;
         assert_true(oci_endpoints_of(&eps, &s, "r.example.com", &e) < 0);
         assert_int_equal(e.kind, ERROR_INVALID);
         assert_non_null(strstr(e.text, "mirror.internal"));
@@ -178,7 +179,7 @@ static void test_plain_http_is_only_where_it_is_configured(void **state) {
                       { "localhost:5000", "https://localhost:5000/v2" },
                       { "127.0.0.1:5000", "https://127.0.0.1:5000/v2" } };
 
-        (void) state;
+        (void)state;
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
                 struct oci_endpoints eps = { 0 };
 

@@ -19,7 +19,7 @@ static inline struct settings_registry *world_add(struct world *w, const char *h
         struct settings_registry *r = &w->registries[w->settings.n_registries++];
 
         w->settings.registries = w->registries;
-        *r = (struct settings_registry){ .host = (char *) host, .plain_http = plain_http };
+        *r = (struct settings_registry){ .host = (char *)host, .plain_http = plain_http };
         return r;
 }
 
@@ -43,8 +43,8 @@ static inline struct oci_reference *world_reference(const char *host, const char
 }
 
 /* Resolves host/rest with @keyring; returns the result and leaves the error in w->e. */
-static inline int world_resolve(struct digest *ret, bool *ret_private, struct world *w, const char *host, const char *rest,
-                                const struct oci_keyring *keyring) {
+static inline int world_resolve(struct digest *ret, bool *ret_private, struct world *w, const char *host,
+                                const char *rest, const struct oci_keyring *keyring) {
         struct oci_reference *ref = world_reference(host, rest);
         struct oci_request q = { .reference = ref, .keyring = keyring };
         int r;
