@@ -10,7 +10,6 @@
  * A kit whose model is another kit (model.path is a reference) takes model and parts from there, and so on
  * up. The walk goes to the oldest kit first, so that a kit's own files come after those that it builds on.
  */
-#include <assert.h>
 #include <string.h>
 
 #include "base/path.h"
@@ -240,6 +239,7 @@ static int walk_kit(struct walk *w, const struct oci_artifact *a, unsigned depth
 int oci_format_modelkit(struct plan_builder *b, const struct oci_format_input *in, struct error *e) {
         struct walk w = { .builder = b, .in = in };
 
-        assert(in->artifact->config); /* oci_format_needs_config() said so */
+        if (!in->artifact->config)
+                return error_set(e, ERROR_INVALID, "its config, which has to be a Kitfile, is empty");
         return walk_kit(&w, in->artifact, 0, e);
 }

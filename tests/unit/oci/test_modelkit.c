@@ -51,7 +51,7 @@ static void assert_no_kit(const char *manifest, const char *config, const struct
         struct model_plan *plan = plan_kit(manifest, config, others, &e);
 
         if (plan)
-                fail_msg("%s was accepted", config);
+                fail_msg("%s with %s was accepted", manifest, config ? config : "nothing");
         if (e.kind != kind || !strstr(e.text, says))
                 fail_msg("\"%s\" is not in \"%s\" (%s)", says, e.text, error_kind_name(e.kind));
 }
@@ -139,6 +139,7 @@ static void test_malformed_kits_are_refused(void **state) {
         (void)state;
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
                 assert_no_kit(cases[i].manifest, cases[i].config, NULL, ERROR_INVALID, cases[i].says);
+        assert_no_kit(KIT(LAYER(TYPE "model.v1.tar", DIGEST_A, "")), NULL, NULL, ERROR_INVALID, "empty");
 }
 
 /* ---- kits on kits ---- */
