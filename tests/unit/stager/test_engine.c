@@ -1,0 +1,645 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whole transfers from a server of our own, on both backends of the ring. */
+#include "tests/unit/stager/tar_builder.h"
+
+#include "base/path.h"
+#include "stager/engine.h"
+#include "tests/unit/stager/blob_server.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <isa-l/igzip_lib.h>
+#include <sys/stat.h>
+#include <zstd.h>
+
+#define MIB ((size_t)1 << 20)
+#define MAX_TRANSFERS 24u
+
+struct delivery { /* one transfer as its owner sees it */
+        struct world *world;
+        struct oci_blob *blob;
+        struct transfer_order order;
+        struct transfer *transfer;
+        char dir[16];
+        bool done;
+        int result;
+        struct transfer_result placed;
+        struct error error;
+        atomic_uint_fast64_t wrote, grown;
+        uint64_t grow_limit;
+};
+
+struct world {
+        char dir[64];
+        int dir_fd;
+        struct settings *settings;
+        struct engine *engine;
+        struct blob_server server;
+        struct buf data; /* the blob */
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        struct delivery deliveries[MAX_TRANSFERS];
+        unsigned n;
+};
+
+static int set_up(void **state, const char *io) {
+        struct world *w = calloc(1, sizeof *w);
+        struct error e;
+
+        snprintf(w->dir, sizeof w->dir, "/var/tmp/engine-XXXXXX");
+        assert_non_null(mkdtemp(w->dir));
+        w->dir_fd = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        w->data.max = 256 * MIB;
+        pthread_mutex_init(&w->lock, NULL);
+        pthread_cond_init(&w->changed, NULL);
+        assert_int_equal(settings_new(&w->settings, &e), 0);
+        assert_int_equal(settings_set(w->settings, "engine.io", io, &e), 0);
+        w->settings->engine.memory = 32 * MIB;
+        w->settings->engine.range_size = 2 * MIB;
+        w->settings->engine.connections = 12;
+        w->settings->engine.connections_per_host = 6;
+        *state = w;
+        return 0;
+}
+
+static int set_up_posix(void **state) {
+        return set_up(state, "posix");
+}
+
+static int set_up_auto(void **state) {
+        return set_up(state, "auto");
+}
+
+static int tear_down(void **state) {
+        struct world *w = *state;
+
+        engine_free(w->engine); /* also checks that every segment came back */
+        for (unsigned i = 0; i < w->n; i++) {
+                transfer_free(w->deliveries[i].transfer);
+                oci_blob_free(w->deliveries[i].blob);
+                close(w->deliveries[i].order.dir_fd);
+        }
+        if (w->server.listener > 0)
+                blob_server_stop(&w->server);
+        _cleanup_close_ int parent = open("/var/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_int_equal(path_remove_tree(parent, path_base(w->dir), NULL), 0);
+        close(w->dir_fd);
+        settings_free(w->settings);
+        buf_free(&w->data);
+        pthread_cond_destroy(&w->changed);
+        pthread_mutex_destroy(&w->lock);
+        free(w);
+        return 0;
+}
+
+static void make_random(struct world *w, size_t size) {
+        struct test_rng rng = { size };
+
+        for (size_t i = 0; i < size; i += 8) {
+                uint64_t v = test_rng_next(&rng);
+
+                assert_int_equal(buf_append(&w->data, &v, size - i < 8 ? size - i : 8), 0);
+        }
+}
+
+static void serve(struct world *w) {
+        struct error e;
+
+        w->server.data = buf_text(&w->data);
+        w->server.size = w->data.len;
+        blob_server_start(&w->server);
+        blob_server = &w->server;
+        if (engine_new(&w->engine, w->settings, &e) < 0)
+                fail_msg("%s", e.text);
+}
+
+static void on_done(void *userdata, int result, const struct transfer_result *r, const struct error *e) {
+        struct delivery *d = userdata;
+        LOCK_SCOPE(&d->world->lock);
+
+        d->result = result;
+        d->placed = *r;
+        if (result < 0)
+                d->error = *e;
+        d->done = true;
+        pthread_cond_broadcast(&d->world->changed);
+}
+
+static void on_wrote(void *userdata, uint64_t bytes) {
+        struct delivery *d = userdata;
+
+        d->wrote += bytes;
+}
+
+static int on_grow(void *userdata, uint64_t bytes, struct error *e) {
+        struct delivery *d = userdata;
+
+        if (d->grown + bytes > d->grow_limit)
+                return error_set(e, ERROR_NO_SPACE, "the disk is full, says the test");
+        d->grown += bytes;
+        return 0;
+}
+
+static struct delivery *start(struct world *w, enum plan_packing packing, enum plan_codec codec) {
+        struct delivery *d = &w->deliveries[w->n];
+        struct error e;
+
+        d->world = w;
+        d->grow_limit = UINT64_MAX;
+        snprintf(d->dir, sizeof d->dir, "%u", w->n++);
+        assert_int_equal(mkdirat(w->dir_fd, d->dir, 0755), 0);
+        assert_int_equal(oci_blob_new(&d->blob, NULL, NULL, NULL, NULL, w->data.len, &e), 0);
+        d->order = (struct transfer_order){
+                .source = d->blob,
+                .size = w->data.len,
+                .packing = packing,
+                .codec = codec,
+                .dir_fd = openat(w->dir_fd, d->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+                .mtime = 1234567890,
+                .grow = on_grow,
+                .wrote = on_wrote,
+                .userdata = d,
+        };
+        assert_int_equal(digest_of(&d->order.digest, buf_text(&w->data), w->data.len), 0);
+        return d;
+}
+
+static void go(struct delivery *d) {
+        struct error e;
+
+        assert_int_equal(engine_start(&d->transfer, d->world->engine, &d->order, on_done, &e), 0);
+}
+
+static void wait_done(struct delivery *d) {
+        LOCK_SCOPE(&d->world->lock);
+
+        while (!d->done)
+                pthread_cond_wait(&d->world->changed, &d->world->lock);
+}
+
+static void assert_done(struct delivery *d) {
+        wait_done(d);
+        if (d->result < 0)
+                fail_msg("%s", d->error.text);
+}
+
+static void assert_failed(struct delivery *d, enum error_kind kind) {
+        struct stat st;
+
+        wait_done(d);
+        assert_true(d->result < 0);
+        if (d->error.kind != kind)
+                fail_msg("kind %s: %s", error_kind_name(d->error.kind), d->error.text);
+        assert_int_equal(fstatat(d->order.dir_fd, "blob", &st, 0), -1); /* nothing is left behind */
+        assert_int_equal(fstatat(d->order.dir_fd, "tree", &st, 0), -1);
+}
+
+static void assert_content(struct delivery *d, const char *name, const void *want, size_t len) {
+        char *got;
+        size_t got_len;
+        struct error e;
+
+        if (path_read_file(&got, &got_len, d->order.dir_fd, name, 256 * MIB, &e) < 0)
+                fail_msg("%s", e.text);
+        assert_int_equal(got_len, len);
+        assert_true(memcmp(got, want, len) == 0);
+        free(got);
+}
+
+static void assert_blob(struct delivery *d) {
+        struct world *w = d->world;
+        struct transfer_progress p;
+        struct stat st;
+
+        assert_done(d);
+        assert_content(d, "blob", buf_text(&w->data), w->data.len);
+        assert_int_equal(fstatat(d->order.dir_fd, "blob", &st, 0), 0);
+        assert_int_equal(st.st_mode & 07777, 0444);
+        assert_int_equal(st.st_mtim.tv_sec, 1234567890);
+        assert_int_equal(d->placed.bytes, w->data.len);
+        assert_int_equal(d->wrote, w->data.len);
+        transfer_progress(d->transfer, &p);
+        assert_int_equal(p.done, w->data.len);
+        assert_int_equal(p.connections, 0);
+}
+
+static void test_raw_blobs_of_every_size_arrive(void **state) {
+        static const size_t sizes[] = {
+                0,       1,           4095,           4096,           MIB - 1, MIB,         MIB + 1,
+                2 * MIB, 3 * MIB + 1, 4 * MIB - 4095, 5 * MIB + 4096, 9 * MIB, 40 * MIB + 7
+        };
+        struct world *w = *state;
+
+        make_random(w, sizes[sizeof sizes / sizeof *sizes - 1]);
+        serve(w);
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+                w->data.len = w->server.size = sizes[i];
+                struct delivery *d = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+                go(d);
+                assert_blob(d);
+        }
+}
+
+static void test_ranges_of_one_blob_run_in_parallel_within_the_limit(void **state) {
+        struct world *w = *state;
+
+        make_random(w, 60 * MIB);
+        serve(w);
+        struct delivery *d = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+        go(d);
+        assert_blob(d);
+        assert_true(w->server.ranges >= 20);
+        assert_in_range(w->server.most, 2, 6 + 1); /* and the one that locates */
+}
+
+static void test_blobs_larger_together_than_the_memory_all_arrive(void **state) {
+        struct world *w = *state;
+
+        make_random(w, 20 * MIB + 99);
+        serve(w);
+        for (unsigned i = 0; i < 10; i++)
+                go(start(w, PLAN_RAW, PLAN_CODEC_NONE));
+        for (unsigned i = 0; i < 10; i++)
+                assert_blob(&w->deliveries[i]);
+}
+
+static void test_connections_that_break_are_taken_up_where_they_broke(void **state) {
+        struct world *w = *state;
+        struct transfer_progress p;
+
+        make_random(w, 20 * MIB);
+        w->server.cut = 12;
+        serve(w);
+        struct delivery *d = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+        go(d);
+        assert_blob(d);
+        assert_int_equal(w->server.cut, 0);
+        transfer_progress(d->transfer, &p);
+        assert_true(p.retries >= 8);
+        assert_true(p.received < 2 * w->data.len);
+}
+
+static void test_server_errors_are_tried_again(void **state) {
+        struct world *w = *state;
+
+        make_random(w, 8 * MIB);
+        w->server.refuse = 5;
+        serve(w);
+        struct delivery *d = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+        go(d);
+        assert_blob(d);
+        assert_int_equal(w->server.refuse, 0);
+}
+
+static void test_server_that_never_recovers_is_given_up(void **state) {
+        struct world *w = *state;
+
+        make_random(w, MIB + 100000);
+        w->server.cut = INT32_MAX; /* every answer is half of what is left: progress ends below 16 KiB */
+        serve(w);
+        struct delivery *d = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+        go(d);
+        assert_failed(d, ERROR_UNAVAILABLE);
+}
+
+static void test_expired_address_is_found_again(void **state) {
+        struct world *w = *state;
+
+        make_random(w, 12 * MIB);
+        w->server.forbid = 3;
+        serve(w);
+        struct delivery *d = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+        go(d);
+        assert_blob(d);
+        assert_int_equal(w->server.forbid, 0);
+        assert_in_range(w->server.locates, 2, 4);
+}
+
+static void test_address_that_stays_expired_is_given_up(void **state) {
+        struct world *w = *state;
+
+        make_random(w, 3 * MIB);
+        w->server.forbid = INT32_MAX;
+        serve(w);
+        struct delivery *d = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+        go(d);
+        assert_failed(d, ERROR_UNAVAILABLE);
+}
+
+static void test_server_without_ranges_gives_one_stream(void **state) {
+        struct world *w = *state;
+
+        make_random(w, 50 * MIB + 5);
+        w->server.ignore_range = true;
+        serve(w);
+        struct delivery *d = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+        go(d);
+        assert_blob(d);
+        assert_int_equal(w->server.ranges, 0);
+}
+
+static void test_stream_that_breaks_starts_over_and_skips(void **state) {
+        struct world *w = *state;
+
+        make_random(w, 30 * MIB + 5);
+        w->server.ignore_range = true;
+        w->server.cut = 5;
+        serve(w);
+        struct delivery *d = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+        go(d);
+        assert_blob(d);
+}
+
+static void test_server_that_closes_each_connection_works(void **state) {
+        struct world *w = *state;
+
+        make_random(w, 12 * MIB);
+        w->server.close_each = true;
+        serve(w);
+        struct delivery *d = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+        go(d);
+        assert_blob(d);
+}
+
+static void test_one_wrong_answer_is_fetched_again(void **state) {
+        struct world *w = *state;
+
+        make_random(w, 12 * MIB);
+        w->server.flip = 1;
+        serve(w);
+        struct delivery *d = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+        go(d);
+        assert_blob(d);
+        assert_int_equal(w->server.flip, 0);
+}
+
+static void test_wrong_bytes_are_data_loss_and_leave_nothing(void **state) {
+        struct world *w = *state;
+
+        make_random(w, 5 * MIB);
+        w->server.flip = INT32_MAX;
+        serve(w);
+        for (int tar = 0; tar < 2; tar++) {
+                struct delivery *d = start(w, tar ? PLAN_TAR : PLAN_RAW, PLAN_CODEC_NONE);
+
+                go(d);
+                assert_failed(d, ERROR_DATA_LOSS);
+                assert_non_null(strstr(d->error.text, "does not match its digest (got sha256:"));
+        }
+}
+
+/* A layer with files of many sizes; the same again for each codec. */
+#define N_FILES 9u
+static const size_t file_sizes[N_FILES] = { 0,       10,           4096,    65535, 65536, 65536 * 3 + 1,
+                                            2 * MIB, 5 * MIB + 77, 17 * MIB };
+
+static void make_layer(struct world *w, struct buf *contents) {
+        struct test_rng rng = { 42 };
+        struct buf tar = BUF_INIT(256 * MIB);
+
+        tar_header(&tar, '5', "models", NULL, 0, 0755);
+        for (unsigned i = 0; i < N_FILES; i++) {
+                char name[32];
+                size_t from = contents->len;
+
+                for (size_t k = 0; k < file_sizes[i]; k += 8) {
+                        uint64_t v = test_rng_next(&rng) & 0x0f0f0f0fff0f0f0f;
+                        size_t n = file_sizes[i] - k;
+
+                        assert_int_equal(buf_append(contents, &v, n < 8 ? n : 8), 0);
+                }
+                snprintf(name, sizeof name, "models/file%u", i);
+                tar_header(&tar, '0', name, NULL, file_sizes[i], 0644);
+                tar_data(&tar, buf_text(contents) + from, file_sizes[i]);
+        }
+        tar_end(&tar);
+        for (unsigned i = 0; i < 20; i++)
+                tar_end(&tar); /* padding that no reader of archives looks at */
+        w->data = tar;
+}
+
+static void compress(struct world *w, enum plan_codec codec) {
+        size_t cap = w->data.len + w->data.len / 8 + MIB;
+        char *out = malloc(cap);
+
+        if (codec == PLAN_CODEC_ZSTD) {
+                w->data.len = ZSTD_compress(out, cap, w->data.data, w->data.len, 1);
+        } else {
+                struct isal_zstream s;
+
+                isal_deflate_stateless_init(&s);
+                s.gzip_flag = IGZIP_GZIP;
+                s.end_of_stream = 1;
+                s.next_in = (uint8_t *)w->data.data;
+                s.avail_in = (uint32_t)w->data.len;
+                s.next_out = (uint8_t *)out;
+                s.avail_out = (uint32_t)cap;
+                assert_int_equal(isal_deflate_stateless(&s), COMP_OK);
+                w->data.len = s.total_out;
+        }
+        free(w->data.data);
+        w->data.data = out;
+        w->data.size = cap - 1;
+}
+
+static void assert_layer(struct delivery *d, const struct buf *contents) {
+        size_t from = 0;
+
+        assert_done(d);
+        for (unsigned i = 0; i < N_FILES; i++) {
+                char name[32];
+
+                snprintf(name, sizeof name, "tree/models/file%u", i);
+                assert_content(d, name, buf_text(contents) + from, file_sizes[i]);
+                from += file_sizes[i];
+        }
+        assert_int_equal(d->placed.files, N_FILES);
+        assert_int_equal(d->placed.bytes, contents->len);
+        assert_int_equal(d->wrote, contents->len);
+}
+
+static void test_tar_is_unpacked_from_every_codec(void **state) {
+        static const enum plan_codec codecs[] = { PLAN_CODEC_NONE, PLAN_CODEC_GZIP, PLAN_CODEC_ZSTD };
+        struct world *w = *state;
+        bool serving = false;
+
+        for (size_t i = 0; i < 3; i++) {
+                _cleanup_buf_ struct buf contents = BUF_INIT(256 * MIB);
+
+                buf_free(&w->data);
+                make_layer(w, &contents);
+                if (codecs[i] != PLAN_CODEC_NONE)
+                        compress(w, codecs[i]);
+                if (!serving)
+                        serve(w);
+                serving = true;
+                w->server.data = w->data.data;
+                w->server.size = w->data.len;
+                w->server.cut = 4;
+                struct delivery *d[4];
+                for (unsigned k = 0; k < 4; k++)
+                        go(d[k] = start(w, PLAN_TAR, codecs[i]));
+                for (unsigned k = 0; k < 4; k++)
+                        assert_layer(d[k], &contents);
+        }
+}
+
+static void test_raw_file_may_be_compressed(void **state) {
+        struct world *w = *state;
+        _cleanup_buf_ struct buf plain = BUF_INIT(256 * MIB);
+
+        make_random(w, 3 * MIB + 5);
+        assert_int_equal(buf_append(&plain, w->data.data, w->data.len), 0);
+        compress(w, PLAN_CODEC_ZSTD);
+        serve(w);
+        struct delivery *d = start(w, PLAN_RAW, PLAN_CODEC_ZSTD);
+        go(d);
+        assert_done(d);
+        assert_content(d, "blob", plain.data, plain.len);
+        assert_int_equal(d->placed.bytes, plain.len);
+}
+
+static void test_malformed_archive_with_the_right_digest_is_invalid(void **state) {
+        struct world *w = *state;
+
+        make_random(w, 5 * MIB);
+        serve(w);
+        for (enum plan_codec c = PLAN_CODEC_NONE; c <= PLAN_CODEC_ZSTD; c++) {
+                struct delivery *d = start(w, PLAN_TAR, c);
+
+                go(d);
+                assert_failed(d, ERROR_INVALID);
+        }
+}
+
+static void test_bomb_is_stopped_when_it_may_not_grow(void **state) {
+        struct world *w = *state;
+        char *zeros = calloc(1, 32 * MIB);
+
+        tar_header(&w->data, '0', "bomb", NULL, 32 * MIB, 0644);
+        tar_data(&w->data, zeros, 32 * MIB);
+        tar_end(&w->data);
+        free(zeros);
+        compress(w, PLAN_CODEC_ZSTD);
+        serve(w);
+        struct delivery *d = start(w, PLAN_TAR, PLAN_CODEC_ZSTD);
+        d->grow_limit = 0;
+        go(d);
+        assert_failed(d, ERROR_NO_SPACE);
+        assert_true(d->wrote <= w->data.len);
+        d = start(w, PLAN_TAR, PLAN_CODEC_ZSTD);
+        go(d);
+        assert_done(d);
+        assert_int_equal(d->grown, 64 * MIB);
+}
+
+static void test_layout_files_are_read_from_disk(void **state) {
+        struct world *w = *state;
+
+        make_random(w, 6 * MIB + 3);
+        serve(w);
+        int fd = openat(w->dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        assert_int_equal(write(fd, w->data.data, w->data.len), w->data.len);
+        struct delivery *d = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+        d->blob->file = fd;
+        go(d);
+        assert_blob(d);
+        assert_int_equal(ftruncate(fd, 100), 0);
+        d = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+        d->blob->file = fd;
+        go(d);
+        assert_failed(d, ERROR_DATA_LOSS);
+        assert_int_equal(w->server.requests, 0);
+        close(fd);
+}
+
+static void test_cancelled_transfer_ends_at_once(void **state) {
+        struct world *w = *state;
+
+        make_random(w, 20 * MIB);
+        w->server.stall = true;
+        serve(w);
+        struct delivery *d = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+        go(d);
+        blob_server_wait_stalled(&w->server, 2);
+        transfer_cancel(d->transfer);
+        assert_failed(d, ERROR_CANCELLED);
+}
+
+static unsigned open_files(void) {
+        DIR *dir = opendir("/proc/self/fd");
+        unsigned n = 0;
+
+        while (readdir(dir))
+                n++;
+        closedir(dir);
+        return n;
+}
+
+static void test_engine_that_is_freed_cancels_what_runs_and_waits(void **state) {
+        struct world *w = *state;
+
+        make_random(w, 20 * MIB);
+        w->server.stall = true;
+        serve(w);
+        for (unsigned i = 0; i < 8; i++)
+                go(start(w, PLAN_RAW, PLAN_CODEC_NONE));
+        blob_server_wait_stalled(&w->server, 4);
+        engine_free(take_ptr(w->engine));
+        for (unsigned i = 0; i < 8; i++)
+                assert_failed(&w->deliveries[i], ERROR_CANCELLED);
+}
+
+static void test_engine_leaves_no_descriptor(void **state) {
+        struct world *w = *state;
+        struct error e;
+
+        make_random(w, 4 * MIB);
+        w->server.cut = 2;
+        serve(w);
+        engine_free(take_ptr(w->engine));
+        unsigned before = open_files();
+        assert_int_equal(engine_new(&w->engine, w->settings, &e), 0);
+        struct delivery *d = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+        go(d);
+        assert_blob(d);
+        engine_free(take_ptr(w->engine));
+        blob_server_stop(&w->server);
+        w->server.listener = 0;
+        assert_int_equal(open_files(), before); /* d's directory instead of the listener */
+}
+
+#define T(f) \
+        cmocka_unit_test_setup_teardown(f, set_up_auto, tear_down), { \
+#f "/posix", f, set_up_posix, tear_down, NULL \
+        }
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                T(test_raw_blobs_of_every_size_arrive),
+                T(test_ranges_of_one_blob_run_in_parallel_within_the_limit),
+                T(test_blobs_larger_together_than_the_memory_all_arrive),
+                T(test_connections_that_break_are_taken_up_where_they_broke),
+                T(test_server_errors_are_tried_again),
+                T(test_server_that_never_recovers_is_given_up),
+                T(test_expired_address_is_found_again),
+                T(test_address_that_stays_expired_is_given_up),
+                T(test_server_without_ranges_gives_one_stream),
+                T(test_stream_that_breaks_starts_over_and_skips),
+                T(test_server_that_closes_each_connection_works),
+                T(test_one_wrong_answer_is_fetched_again),
+                T(test_wrong_bytes_are_data_loss_and_leave_nothing),
+                T(test_tar_is_unpacked_from_every_codec),
+                T(test_raw_file_may_be_compressed),
+                T(test_malformed_archive_with_the_right_digest_is_invalid),
+                T(test_bomb_is_stopped_when_it_may_not_grow),
+                T(test_layout_files_are_read_from_disk),
+                T(test_cancelled_transfer_ends_at_once),
+                T(test_engine_that_is_freed_cancels_what_runs_and_waits),
+                T(test_engine_leaves_no_descriptor),
+        };
+        curl_global_init(CURL_GLOBAL_DEFAULT);
+        int failed = cmocka_run_group_tests(tests, NULL, NULL);
+        curl_global_cleanup();
+        return failed;
+}
