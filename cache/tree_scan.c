@@ -24,6 +24,7 @@ struct scan {
         size_t max_path;
         char path[PATH_MAX]; /* of the directory being read */
         size_t len;
+        unsigned depth;
 };
 
 static int push(struct scan *s, const char *name, struct error *e) {
@@ -138,6 +139,9 @@ static int scan_dir(struct scan *s, struct cache_tree_node *dir, struct error *e
         size_t len = s->len;
         int r;
 
+        if (++s->depth > CACHE_TREE_DEPTH_MAX)
+                return error_set(e, ERROR_INVALID, "the artifact has more than %d directories in each other",
+                                 CACHE_TREE_DEPTH_MAX);
         r = read_names(s, dir, e);
         for (struct cache_tree_node *n = dir->first; n && r >= 0; n = n->next) {
                 if (!S_ISDIR(n->mode))
@@ -147,6 +151,7 @@ static int scan_dir(struct scan *s, struct cache_tree_node *dir, struct error *e
                         r = scan_dir(s, n, e);
                 pop(s, len);
         }
+        s->depth--;
         return r;
 }
 

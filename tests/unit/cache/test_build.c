@@ -394,29 +394,56 @@ static void test_a_layer_that_is_missing_is_named(void **state) {
         model_plan_free(p);
 }
 
-static void test_paths_of_the_greatest_length_are_built_and_longer_ones_refused(void **state) {
-        struct fixture *f = *state;
-        struct model_plan *p = plan_new("example.com/deep:1"), *q = plan_new("example.com/deep:2");
-        struct digest key = plan_key(p, NULL), too_long = plan_key(q, NULL);
+/* Directories with names of @len, @n of them in each other, and a file. */
+static const char *deep_path(size_t len, size_t n) {
         static char path[PATH_MAX];
-        struct error e;
-        size_t n = 0;
+        size_t at = 0;
 
-        while (n < 3900) {
-                path[n++] = 'd';
-                path[n++] = '/';
+        for (size_t i = 0; i < n; i++) {
+                memset(path + at, 'd', len);
+                path[at + len] = '/';
+                at += len + 1;
         }
-        strcpy(path + n, "file");
-        stage_tar(f->cache, "deep", (struct entry[]){ { path, "1", 0 }, { 0 } });
-        plan_add(p, PLAN_TAR, "deep", "");
+        strcpy(path + at, "file");
+        return path;
+}
+
+static void test_long_paths_are_built_and_too_long_ones_refused(void **state) {
+        struct fixture *f = *state;
+        struct model_plan *p = plan_new("example.com/long:1"), *q = plan_new("example.com/long:2");
+        struct digest key = plan_key(p, NULL), too_long = plan_key(q, NULL);
+        char prefix[251];
+        struct error e;
+
+        memset(prefix, 'p', sizeof prefix - 1);
+        prefix[sizeof prefix - 1] = '\0';
+        stage_tar(f->cache, "long", (struct entry[]){ { deep_path(250, 15), "1", 0 }, { 0 } });
+        plan_add(p, PLAN_TAR, "long", "");
         assert_ok(cache_model_build(f->cache, &key, p, NULL, false, &e), &e);
-        memset(path, 'p', 250);
-        path[250] = '\0';
-        plan_add(q, PLAN_TAR, "deep", path);
+        stage_tar(f->cache, "longer", (struct entry[]){ { deep_path(250, 16), "1", 0 }, { 0 } });
+        plan_add(q, PLAN_TAR, "longer", prefix);
         assert_int_equal(cache_model_build(f->cache, &too_long, q, NULL, false, &e), -EINVAL);
         assert_non_null(strstr(e.text, "too long"));
         model_plan_free(p);
         model_plan_free(q);
+}
+
+static void test_deep_trees_are_built_and_too_deep_ones_refused(void **state) {
+        struct fixture *f = *state;
+        struct model_plan *p = plan_new("example.com/deep:1");
+        struct digest key = plan_key(p, NULL);
+        struct cache_staging *s;
+        struct cache_layer layer;
+        struct error e;
+
+        stage_tar(f->cache, "deep", (struct entry[]){ { deep_path(1, 255), "1", 0 }, { 0 } });
+        plan_add(p, PLAN_TAR, "deep", "");
+        assert_ok(cache_model_build(f->cache, &key, p, NULL, false, &e), &e);
+        s = begin_tar(f->cache, "deeper", (struct entry[]){ { deep_path(1, 256), "1", 0 }, { 0 } }, &layer);
+        assert_int_equal(cache_staging_seal(s, &layer, &e), -EINVAL);
+        assert_non_null(strstr(e.text, "256 directories"));
+        assert_staging_empty(f);
+        model_plan_free(p);
 }
 
 int main(int argc, char *argv[]) {
@@ -430,7 +457,8 @@ int main(int argc, char *argv[]) {
                 T(test_modes_are_the_layers_and_the_top_can_be_entered),
                 T(test_models_that_share_a_layer_share_its_files),
                 T(test_a_layer_that_is_missing_is_named),
-                T(test_paths_of_the_greatest_length_are_built_and_longer_ones_refused),
+                T(test_long_paths_are_built_and_too_long_ones_refused),
+                T(test_deep_trees_are_built_and_too_deep_ones_refused),
         };
 
         if (argc > 1)

@@ -2,7 +2,7 @@
 /* Promising disk, and what happens when there is none. */
 #include "fixture.h"
 
-#include "base/text.h"
+#include "base/metrics.h"
 
 #define KIB ((uint64_t)1024)
 
@@ -104,6 +104,30 @@ static void test_unused_layers_make_room_unless_they_are_held(void **state) {
         assert_int_equal(cache_reservation_grow(r, 1, &e), -ENOSPC);
         cache_reservation_release(r);
         cache_layer_unhold(f->cache, &held);
+}
+
+static void test_gauges_show_the_cache_until_it_is_closed(void **state) {
+        struct fixture *f = *state;
+        struct buf text = BUF_INIT(1 << 20);
+        struct cache_reservation *r;
+        struct error e;
+
+        limit(f, "1MiB");
+        (void)make_model(f->cache, "example.com/m:1", "0123456789");
+        assert_ok(cache_reserve(&r, f->cache, 100, &e), &e);
+        assert_int_equal(metrics_write(&text), 0);
+        assert_non_null(strstr(text.data, "modelstage_cache_models 1\n"));
+        assert_non_null(strstr(text.data, "modelstage_cache_layers 1\n"));
+        assert_non_null(strstr(text.data, "modelstage_cache_used_bytes 10\n"));
+        assert_non_null(strstr(text.data, "modelstage_cache_capacity_bytes 1048576\n"));
+        assert_non_null(strstr(text.data, "modelstage_cache_reserved_bytes 100\n"));
+        assert_non_null(strstr(text.data, "modelstage_volumes 0\n"));
+        cache_reservation_release(r);
+        cache_close(f->cache);
+        f->cache = NULL;
+        buf_clear(&text);
+        assert_int_equal(metrics_write(&text), 0); /* asks nobody who is gone */
+        buf_free(&text);
 }
 
 /* ---- a disk that is full ---- */
@@ -230,6 +254,7 @@ int main(int argc, char *argv[]) {
                 T(test_a_refusal_says_what_is_needed_free_and_in_the_way),
                 T(test_what_the_file_system_keeps_is_not_free),
                 T(test_unused_layers_make_room_unless_they_are_held),
+                T(test_gauges_show_the_cache_until_it_is_closed),
         };
         const struct CMUnitTest with_mounts[] = {
                 FULL(test_a_full_disk_is_said_and_leaves_nothing_half_made),
