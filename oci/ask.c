@@ -127,6 +127,7 @@ int oci_ask_headers(struct curl_slist **ret, const struct oci_endpoint *ep, bool
         return 0;
 }
 
+/* An error's document is read even where the question allows fewer bytes, for its words. */
 static int send_once(struct oci_http_response *ret, const struct inquiry *n, const char *url, bool redirected,
                      struct error *e) {
         _cleanup_(curl_slist_free_allp) struct curl_slist *headers = NULL;
@@ -231,6 +232,7 @@ static int get_token(enum oci_auth_next *next, struct inquiry *n, struct error *
         return r;
 }
 
+/* A store that a redirect led to knows nothing of our credentials: its refusal is not for auth to answer. */
 static bool answer_denies(const struct oci_answer *a) {
         return !a->redirected && (a->response.status == 401 || a->response.status == 403);
 }
@@ -275,6 +277,8 @@ static void add_candidates(struct inquiry *n, const struct oci_keyring *admin) {
         oci_auth_add_keyring(&n->auth, admin, n->ep->host, q->reference->repository);
 }
 
+/* The challenge is remembered only once it has led to an answer: a hostile one must not replace a good one.
+ */
 static int inquire(struct oci_answer *ret, struct inquiry *n, struct error *e) {
         const struct oci_reference *ref = n->q->reference;
         _cleanup_free_ char *url = oci_endpoint_url(n->ep, ref->repository, n->q->path);

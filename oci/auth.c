@@ -60,6 +60,7 @@ char *oci_auth_basic(const struct oci_credential *c) {
         return value;
 }
 
+/* Not checked for control characters: base64 has none. */
 static int authorize_basic(struct oci_auth *a, struct error *e) {
         wipe(&a->authorization);
         a->authorization = oci_auth_basic(a->credential);
@@ -99,6 +100,7 @@ static int candidate_answer(enum oci_auth_next *ret, struct oci_auth *a, struct 
         return r;
 }
 
+/* The first candidate from number @at on that has something to say; nobody at all is number 0 of none. */
 static int first_answer_from(enum oci_auth_next *ret, struct oci_auth *a, size_t at, struct error *e) {
         wipe(&a->refused_token);
         for (; at < a->n_candidates || at == 0; at++) {

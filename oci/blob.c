@@ -169,6 +169,7 @@ static int first_answer_check(bool *ret_ranges, const struct oci_blob *b, const 
         return 0;
 }
 
+/* Our headers are on it only if it stays at the endpoint itself. */
 static int route_new(struct route **ret, const struct oci_blob *b, const struct oci_answer *a,
                      size_t endpoint, struct error *e) {
         _cleanup_(route_freep) struct route *t = calloc(1, sizeof *t);
@@ -333,6 +334,7 @@ static const struct route *route_of(const struct oci_blob *b, CURL *easy) {
         return newest;
 }
 
+/* 206: a server that sends another range than it was asked for is not asked for ranges again. */
 static enum oci_verdict judge_range(const struct oci_blob *b, const struct transfer_facts *f,
                                     struct error *e) {
         struct oci_content_range range;
@@ -353,6 +355,7 @@ static enum oci_verdict judge_range(const struct oci_blob *b, const struct trans
         return OCI_VERDICT_OK;
 }
 
+/* 200: all of it. That is right if all of it was asked for, with Range or without. */
 static enum oci_verdict judge_whole(const struct oci_blob *b, const struct transfer_facts *f,
                                     struct error *e) {
         curl_off_t len = -1;

@@ -36,6 +36,7 @@ int oci_client_keyring(struct oci_keyring **ret, struct oci_client *c, struct er
                 *ret = NULL;
                 return 0;
         }
+        /* Looked at before it is read: a change in between is seen the next time. */
         if (stat(path, &st) < 0)
                 return error_errno(e, errno, "credentials.dockerConfig: cannot read %s", path);
         LOCK_SCOPE(&c->lock);
@@ -68,10 +69,21 @@ static int pem_append(struct buf *pem, const char *path, struct error *e) {
         return buf_append(pem, "\n", 1) < 0 ? error_set(e, ERROR_INTERNAL, "out of memory") : 0;
 }
 
+/* Made by c_rehash: "5ed36f99.0". */
+static bool has_hashed_certificates(const char *path) {
+        _cleanup_closedir_ DIR *d = path ? opendir(path) : NULL;
+        const struct dirent *entry;
+
+        while (d && (entry = readdir(d)))
+                if (text_ends_with(entry->d_name, ".0"))
+                        return true;
+        return false;
+}
+
 /*
  * A blob of certificates takes the place of libcurl's bundle, but not of its directory of hashed names: that
  * is looked at when a certificate is wanted, so trusting one CA more costs no megabyte of parsed bundle for
- * each connection. Where there is no such directory the bundle is added.
+ * each connection. Where it has no such names the bundle is added.
  */
 int oci_client_ca(char **ret, const struct oci_client *c, const char *host, struct error *e) {
         const struct settings_registry *registry = settings_find_registry(c->settings, host);
@@ -85,7 +97,7 @@ int oci_client_ca(char **ret, const struct oci_client *c, const char *host, stru
         r = pem_append(&pem, registry->ca_file, e);
         if (r < 0)
                 return error_wrap(e, "registries[].caFile of %s", host);
-        if (!(v->capath && access(v->capath, R_OK | X_OK) == 0) && v->cainfo && access(v->cainfo, R_OK) == 0)
+        if (!has_hashed_certificates(v->capath) && v->cainfo && access(v->cainfo, R_OK) == 0)
                 r = pem_append(&pem, v->cainfo, e);
         if (r < 0)
                 return r;
@@ -93,6 +105,7 @@ int oci_client_ca(char **ret, const struct oci_client *c, const char *host, stru
         return *ret ? 0 : error_set(e, ERROR_INTERNAL, "out of memory");
 }
 
+/* A glob may be written with the tag in mind or without. */
 int oci_client_allows(const struct oci_client *c, const struct oci_reference *reference, struct error *e) {
         char *const *globs = c->settings->policy.allow;
         char bare[OCI_REFERENCE_MAX + 8];
@@ -115,6 +128,7 @@ static bool head_is_no_answer(long status) {
                status == 501;
 }
 
+/* 1: it is there, and only its bytes tell its digest. */
 static int resolve_at(struct digest *ret, bool *ret_private, long *ret_status, struct oci_client *c,
                       const struct oci_endpoint *ep, const struct oci_request *r, unsigned max_tries,
                       struct error *e) {

@@ -61,6 +61,7 @@ static int fetch_once(struct oci_document *ret, struct oci_client *c, const stru
         return 0;
 }
 
+/* One endpoint, asked again after bytes that do not match. */
 static int fetch_from(struct oci_document *ret, struct oci_client *c, const struct oci_endpoint *ep,
                       const struct oci_ask *q, const struct digest *digest, struct error *e) {
         for (unsigned tried = 1;; tried++) {

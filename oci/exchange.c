@@ -65,6 +65,8 @@ void oci_count_request(const char *registry, long status) {
         metric_add(REGISTRY_REQUESTS, 1, registry, code);
 }
 
+/* A server that answers is alive and may be patient with; one that does not keeps a pod waiting for nothing.
+ */
 static unsigned tries_allowed(const struct oci_exchange *x, const struct oci_http_response *r) {
         unsigned n = r->status ? OCI_TRIES_STATUS : OCI_TRIES_TRANSPORT;
 

@@ -139,6 +139,7 @@ static void session_free(struct session *s) {
 }
 DEFINE_CLEANUP(struct session *, session_free);
 
+/* The one that was used last, because its connections are the warmest. NULL: out of memory. */
 static struct session *session_take(struct oci_http *h) {
         _cleanup_(session_freep) struct session *s = NULL;
 
@@ -256,6 +257,7 @@ void oci_http_response_done(struct oci_http_response *r) {
         *r = (struct oci_http_response){ 0 };
 }
 
+/* OpenSSL's words for an answer in plain text where a handshake was expected. */
 static bool says_no_tls(const char *detail) {
         return strstr(detail, "wrong version number") || strstr(detail, "packet length too long") ||
                strstr(detail, "http request") || strstr(detail, "record layer failure");
@@ -266,6 +268,7 @@ static int session_perform(struct oci_http_response *r, struct session *s, const
                            struct error *e) {
         struct sink sink = { .body = &r->body, .max = req->max_body, .cut = req->cut };
 
+        /* Even a failure leaves what has arrived in @r: the caller releases it in any case. */
         r->body = (struct buf)BUF_INIT(req->max_body);
         if (session_set_up(s, req, &sink) < 0)
                 return error_set(e, ERROR_INTERNAL, "out of memory");

@@ -71,7 +71,7 @@ static int file_read(char **ret, size_t *ret_len, int dir_fd, const char *name, 
         data = malloc((size_t)size + 1);
         if (!data)
                 return error_set(e, ERROR_INTERNAL, "out of memory");
-        while (len < size) {
+        while (len < size) { /* shorter by now: the digest will tell */
                 ssize_t n = read(fd, data + len, (size_t)size - len);
 
                 if (n < 0 && errno == EINTR)
@@ -124,6 +124,7 @@ static int not_found(const struct oci_manifest *index, const struct oci_referenc
                          tags.len ? tags.data : "nothing with a tag");
 }
 
+/* With the same tag twice the first counts, as skopeo has it. */
 static const struct oci_descriptor *entry_find(const struct oci_manifest *index,
                                                const struct oci_reference *r) {
         if (!r->tag)

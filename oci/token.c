@@ -83,6 +83,8 @@ static int key_of_request(struct digest *ret, const struct oci_token_request *q)
         return key_of(ret, parts, sizeof parts / sizeof *parts);
 }
 
+/* The entry of @key, or a new one in the place of the one that was used longest ago; NULL: all are being
+ * waited for. */
 static struct entry *entry_find(struct oci_tokens *t, const struct digest *key) {
         struct entry *oldest = NULL;
 
@@ -104,6 +106,7 @@ static struct entry *entry_find(struct oci_tokens *t, const struct digest *key) 
         return oldest;
 }
 
+/* @refused is compared rather than an entry simply dropped: another thread may have renewed it meanwhile. */
 static bool entry_serves(const struct entry *n, const char *refused) {
         return n->token && time_monotonic_ms() < n->expires_ms &&
                !(refused && strcmp(n->token, refused) == 0);

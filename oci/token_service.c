@@ -117,6 +117,8 @@ static int ask_by_post(struct oci_http_response *ret, const struct oci_token_req
         return r;
 }
 
+/* "token" and "access_token" mean the same; services differ in which they send. The registry's content is no
+ * news to the caller, so whatever is wrong with it is the service's failure, not the request's. */
 static int token_parse(char **ret, int64_t *ret_life_ms, const struct oci_http_response *a,
                        const char *realm_host, struct error *e) {
         _cleanup_json_ json_t *doc = NULL;
