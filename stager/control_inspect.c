@@ -11,11 +11,14 @@
 
 #include "stager/tensors.h"
 
+/* A client takes answers of up to 64 MiB. */
+#define FILES_BYTES_MAX (32u << 20)
+#define FILE_OVERHEAD 32
 #define FILES_MAX 100000 /* in one answer; `size` and the file count of `ls` still tell the whole */
 
-struct inspection {
+struct inspection { /* an answer and all that it points into */
         Modelstage__V1__InspectResponse msg;
-        struct cache_file *files;
+        struct cache_file *files; /* paths are borrowed by the messages */
         size_t n_files;
         Modelstage__V1__File *file_messages;
         Modelstage__V1__Layer *layers;
@@ -57,7 +60,13 @@ static int messages_new(void **ret, void ***ret_pointers, size_t n, size_t size)
 }
 
 static int fill_files(struct inspection *i, struct error *e) {
-        size_t n = i->n_files < FILES_MAX ? i->n_files : FILES_MAX;
+        size_t n = 0;
+
+        for (size_t bytes = 0; n < i->n_files && n < FILES_MAX; n++) {
+                bytes += strlen(i->files[n].path) + FILE_OVERHEAD;
+                if (bytes > FILES_BYTES_MAX)
+                        break;
+        }
 
         if (messages_new((void **)&i->file_messages, (void ***)&i->msg.files, n, sizeof *i->file_messages) <
             0)

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Messages come from a client that may be newer, older or mistaken: missing sub-messages are NULL, enums are
+ * open, lists can be long. What goes out borrows from the cache's and the stager's structures wherever it
+ * can; protobuf-c's structs have no const, hence the casts, but packing only reads.
+ */
 #include "stager/control_message.h"
 
 #include <string.h>
@@ -6,7 +11,7 @@
 #define GLOBS_MAX 256
 #define BLOBS_MAX 256 /* of one job in one message; those in work come first */
 
-struct control_blob {
+struct control_blob { /* a message and the text that it points to */
         Modelstage__V1__BlobProgress msg;
         char digest[DIGEST_TEXT_SIZE];
 };

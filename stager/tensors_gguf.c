@@ -3,6 +3,10 @@
  * GGUF: "GGUF", u32 version, u64 tensors, u64 pairs, the pairs (key, type, value), the tensors (name,
  * dimensions, type, offset). Values that nobody asks for are skipped without being read; vocabularies make up
  * most of a header.
+ *
+ * Big-endian files exist since version 3, without a mark: read as little-endian their version is 3 << 24,
+ * which is refused. Sizes are not compared with the file's: that needs the block layout of each quantisation,
+ * and what is told here follows from the shapes alone.
  */
 #include "stager/tensors_scan.h"
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Errors may quote a registry or an artifact, so even they are made safe before a terminal gets them. */
 #include "tools/modelstage/cli.h"
 
 #include <stdarg.h>

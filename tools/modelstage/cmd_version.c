@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* version: of this program and, if it answers, of the daemon; they may differ while a node is being upgraded.
+ */
 #include <stdio.h>
 
 #include "tools/modelstage/commands.h"

@@ -17,12 +17,12 @@
 
 #define THREADS_MAX 32 /* the daemon has 256 places for calls that wait; others want some too */
 
-struct order {
+struct order { /* one operand */
         struct warming *all;
-        size_t index;
-        bool done;
+        size_t index; /* among the operands */
+        bool done;    /* with a result; else @error says why not */
         struct error error;
-        char result[16];
+        char result[16]; /* hit, miss, joined, accepted */
         char digest[DIGEST_TEXT_SIZE];
         int64_t bytes, fetched, elapsed_ms;
 };

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Adding a command: a line here, a cmd_NAME() in a file of its own. --help, modelstage(1) and the completions
+ * follow. The texts are paragraphs separated by an empty line; help.c breaks them.
+ */
 #include "tools/modelstage/commands.h"
 
 #include <string.h>

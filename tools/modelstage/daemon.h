@@ -9,7 +9,7 @@
 
 struct daemon {
         struct rpc_client *client;
-        const char *socket;
+        const char *socket; /* its path: argument, environment or default */
 };
 /* Looks whether somebody listens there; prints what is wrong and returns the exit code if not, else 0. */
 int daemon_open(struct daemon *ret, const struct args *a);

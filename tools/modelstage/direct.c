@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The settings are the daemon's, so that --config can be its file: registries, mirrors, certificates, engine.
+ * What the command line says about the one registry of the reference is put on top of it. Nothing is written,
+ * nothing listens.
+ */
 #include "tools/modelstage/direct.h"
 
 #include <curl/curl.h>

@@ -12,7 +12,7 @@ struct direct {
         struct oci_selection *selection; /* NULL: everything */
         struct oci_keyring *keyring;     /* NULL: nobody */
         struct settings *settings;
-        bool curl;
+        bool curl; /* initialised: to be cleaned up */
 };
 /* Prints what is wrong and returns the exit code, or 0. */
 int direct_open(struct direct *ret, const struct args *a);

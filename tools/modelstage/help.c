@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Two renderings of the same tables: plain text of 80 columns for a terminal, and roff for modelstage(1),
+ * which the build makes by running `modelstage help --man`. What is the same for all commands (exit codes,
+ * environment) stands at the end.
+ */
 #include "tools/modelstage/help.h"
 
 #include <string.h>

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tensor summary comes as JSON text inside the answer: it has a shape of its own that will grow
+ * (metadata, formats), and passes through to -o json as it is. For people, a few of its numbers are picked
+ * out.
+ */
 #include "tools/modelstage/inspection.h"
 
 #include <stdio.h>

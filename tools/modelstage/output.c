@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * jansson refuses strings that are not UTF-8, and protobuf-c hands over whatever came: so strings are
+ * repaired here, and JSON_ENSURE_ASCII keeps what is legal in JSON but not harmless on a terminal (U+009B,
+ * U+202E) away from it.
+ */
 #include "tools/modelstage/output.h"
 
 #include <stdio.h>

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The directory is the caller's and may hold anything, links included; names come from an artifact. So
+ * directories are made and entered below a descriptor without following links (base/path), and only the last
+ * component is linked or renamed. Links cost nothing and keep the data where the engine has put it, verified
+ * and durable.
+ */
 #include "tools/modelstage/placing.h"
 
 #include <fcntl.h>

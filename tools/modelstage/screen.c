@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Text is read glyph by glyph: the bytes of one character, and how wide it is. Everything that is printed
+ * goes through next_glyph(), so there is one place that decides what a terminal gets to see: UTF-8 as Unicode
+ * defines it, with a width that wcwidth(3) knows, without characters that move the cursor, change the
+ * direction of writing or hide.
+ */
 #include "tools/modelstage/screen.h"
 
 #include <langinfo.h>
@@ -12,9 +18,9 @@
 #define COMBINING_MAX 4 /* marks on one character; more would run over the lines around it */
 
 struct glyph {
-        const char *bytes;
+        const char *bytes; /* in the text, or a replacement */
         size_t size;
-        unsigned width;
+        unsigned width; /* in columns: 0 for a combining mark, 2 for most of East Asia */
 };
 
 bool screen_is_utf8(void) {

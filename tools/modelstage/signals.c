@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Handlers stay installed only for one signal each (SA_RESETHAND): after it the default action is back, so a
+ * program that hangs in its cleaning up can be ended by a second one. A signal that was ignored when we
+ * started (nohup, a job in the background of a script) stays ignored. The handler only writes, sets flags and
+ * raises: all are async-signal-safe.
+ */
 #include "tools/modelstage/signals.h"
 
 #include <signal.h>

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * All cells are kept until the end, because the width of a column is known only then. Tables are never cut to
+ * the width of the terminal: somebody may be about to copy a reference from one, or to pipe it into awk.
+ */
 #include "tools/modelstage/table.h"
 
 #include <assert.h>
