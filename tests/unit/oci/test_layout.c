@@ -14,6 +14,7 @@
 
 #define EMPTY "{}"
 #define EMPTY_HEX "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+#define BLOB "blobs/sha256/" EMPTY_HEX
 #define ENTRY(tag) \
         "{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"sha256:" EMPTY_HEX \
         "\",\"size\":2,\"annotations\":{\"org.opencontainers.image.ref.name\":\"" tag "\"}}"
@@ -141,7 +142,7 @@ static void test_a_directory_that_is_no_layout_is_refused(void **state) {
 }
 
 static void test_symbolic_links_are_not_followed(void **state) {
-        static const char *const names[] = { "blobs/sha256/" EMPTY_HEX, "index.json", "oci-layout" };
+        static const char *const names[] = { BLOB, "index.json", "oci-layout" };
         struct layout *l = *state;
 
         for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -159,8 +160,8 @@ static void test_a_pipe_does_not_hold_anybody_up(void **state) {
         struct layout *l = *state;
         uint64_t size;
 
-        assert_int_equal(unlinkat(l->fd, "blobs/sha256/" EMPTY_HEX, 0), 0);
-        assert_int_equal(mkfifoat(l->fd, "blobs/sha256/" EMPTY_HEX, 0644), 0);
+        assert_int_equal(unlinkat(l->fd, BLOB, 0), 0);
+        assert_int_equal(mkfifoat(l->fd, BLOB, 0644), 0);
         assert_true(oci_layout_open(l->reference, &digest, &size, &l->e) < 0);
         assert_int_equal(l->e.kind, ERROR_INVALID);
 }
@@ -178,7 +179,7 @@ static void test_a_blob_is_verified_when_it_is_read(void **state) {
         data = NULL;
         assert_true(oci_layout_read(&data, &len, l->reference, &digest, 1, &l->e) < 0);
         assert_int_equal(l->e.kind, ERROR_INVALID);
-        put(l, "blobs/sha256/" EMPTY_HEX, "[]");
+        put(l, BLOB, "[]");
         assert_true(oci_layout_read(&data, &len, l->reference, &digest, 2, &l->e) < 0);
         assert_int_equal(l->e.kind, ERROR_DATA_LOSS);
         assert_null(data);
