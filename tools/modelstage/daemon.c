@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "base/text.h"
 #include "oci/reference.h"
 
 #define DEFAULT_SOCKET "/run/modelstage/control.sock"
@@ -79,10 +80,15 @@ int daemon_stream(const struct daemon *d, const char *method, const ProtobufCMes
                                  e);
 }
 
+/* The kernel may still accept for a daemon that is dying, so the client's own words (base/rpc_client.c) count
+ * too. */
 int daemon_fail(const struct daemon *d, const struct error *e) {
         int r = e->kind == ERROR_UNAVAILABLE ? try_socket(d->socket) : 0;
 
-        return r < 0 ? unreachable(d->socket, r) : cli_fail(e);
+        if (r < 0)
+                return unreachable(d->socket, r);
+        int exit_code = cli_fail(e);
+        return text_starts_with(e->text, "cannot reach the daemon at ") ? CLI_NO_DAEMON : exit_code;
 }
 
 const Modelstage__V1__Selection *daemon_selection(Modelstage__V1__Selection *buffer, const struct args *a) {
