@@ -74,7 +74,8 @@ static int lay_archive(struct cache_tree *t, const struct build *b, size_t i, st
         if (fd < 0)
                 return fd;
         /* Room for the prefix here, and for "tree/" where a file's source is named. */
-        r = cache_tree_scan(&upper, fd, (unsigned)i, blob->whiteouts,
+        r = cache_tree_scan(&upper, fd, (unsigned)i,
+                            blob->whiteouts ? CACHE_TREE_WHITEOUTS : CACHE_TREE_LINKS,
                             PATH_MAX - strlen(prefix) - strlen("/tree/"), e);
         return r < 0 ? r : cache_tree_lay(t, upper, prefix, e);
 }

@@ -315,7 +315,8 @@ int cache_model_files(struct cache *c, const struct digest *key, struct cache_fi
                 return error_set(e, ERROR_NOT_FOUND, "model %s is not here", hex);
         if (fd < 0)
                 return error_errno(e, errno, "open model %s", hex);
-        if ((r = cache_tree_scan(&t, fd, 0, false, PATH_MAX, e)) < 0 || (r = add_files(&l, t->top, e)) < 0) {
+        if ((r = cache_tree_scan(&t, fd, 0, CACHE_TREE_PLAIN, PATH_MAX, e)) < 0 ||
+            (r = add_files(&l, t->top, e)) < 0) {
                 cache_file_list_free(l.files, l.n);
                 return error_wrap(e, "list the files of model %s", hex);
         }

@@ -110,8 +110,8 @@ struct cache_tree_node *cache_tree_child(const struct cache_tree_node *dir, cons
         return found ? *found : NULL;
 }
 
-struct cache_tree_node *cache_tree_lookup(const struct cache_tree *t, const char *path) {
-        struct cache_tree_node *n = t->top;
+struct cache_tree_node *cache_tree_lookup(struct cache_tree_node *from, const char *path) {
+        struct cache_tree_node *n = from;
         char name[NAME_MAX + 1];
 
         while (n && *path) {
@@ -224,11 +224,11 @@ int cache_tree_path(const struct cache_tree_node *n, char path[static PATH_MAX])
 
 /* ---- laying ---- */
 
-/* @marker becomes the lower file that it names. Not inlined: its buffers must not be in each frame of the
- * recursion. */
-__attribute__((noinline)) static int resolve_link(struct cache_tree *lower, struct cache_tree *upper,
+/* @marker becomes the lower file that it names, from @base on (NULL: there is nothing). Not inlined: its
+ * buffers must not be in each frame of the recursion. */
+__attribute__((noinline)) static int resolve_link(struct cache_tree_node *base, struct cache_tree *upper,
                                                   struct cache_tree_node *marker, struct error *e) {
-        const struct cache_tree_node *target = cache_tree_lookup(lower, marker->source);
+        const struct cache_tree_node *target = base ? cache_tree_lookup(base, marker->source) : NULL;
         char path[PATH_MAX];
         int r;
 
@@ -249,15 +249,15 @@ __attribute__((noinline)) static int resolve_link(struct cache_tree *lower, stru
         return 0;
 }
 
-static int resolve_links(struct cache_tree *lower, struct cache_tree *upper, struct cache_tree_node *dir,
+static int resolve_links(struct cache_tree_node *base, struct cache_tree *upper, struct cache_tree_node *dir,
                          struct error *e) {
         int r = 0;
 
         for (struct cache_tree_node *n = dir->first; n && r >= 0; n = n->next)
                 if (n->marker)
-                        r = resolve_link(lower, upper, n, e);
+                        r = resolve_link(base, upper, n, e);
                 else if (S_ISDIR(n->mode))
-                        r = resolve_links(lower, upper, n, e);
+                        r = resolve_links(base, upper, n, e);
         return r;
 }
 
@@ -336,7 +336,7 @@ int cache_tree_lay(struct cache_tree *t, struct cache_tree *upper, const char *p
         struct cache_tree_node *dir;
         int r;
 
-        r = resolve_links(t, upper, upper->top, e);
+        r = resolve_links(cache_tree_lookup(t->top, prefix), upper, upper->top, e);
         if (r < 0)
                 return r;
         r = make_dirs(&dir, t, prefix, false, e);
@@ -380,7 +380,7 @@ int cache_tree_put_raw(struct cache_tree *t, const struct plan_blob *blobs, unsi
 
 /* ---- the result ---- */
 
-void cache_tree_names(struct buf *out, const struct cache_tree_node *dir) {
+void cache_tree_list(struct buf *out, const struct cache_tree_node *dir) {
         unsigned n = 0;
 
         for (const struct cache_tree_node *c = dir->first; c; c = c->next)
@@ -396,7 +396,7 @@ void cache_tree_names(struct buf *out, const struct cache_tree_node *dir) {
 int cache_tree_choose(struct cache_tree_node **ret, const struct cache_tree *t, const char *root,
                       bool if_present, struct error *e) {
         _cleanup_buf_ struct buf names = BUF_INIT(512);
-        struct cache_tree_node *n = cache_tree_lookup(t, root);
+        struct cache_tree_node *n = cache_tree_lookup(t->top, root);
 
         if (n && S_ISDIR(n->mode)) {
                 *ret = n;
@@ -406,7 +406,7 @@ int cache_tree_choose(struct cache_tree_node **ret, const struct cache_tree *t, 
                 *ret = t->top;
                 return 0;
         }
-        cache_tree_names(&names, t->top);
+        cache_tree_list(&names, t->top);
         return error_set(e, ERROR_INVALID, "root \"%s\" is %s in the artifact, which has %s at its top", root,
                          n ? "not a directory" : "not", buf_text(&names));
 }

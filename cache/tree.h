@@ -60,7 +60,8 @@ DEFINE_CLEANUP(struct cache_tree *, cache_tree_free);
 /* ---- nodes ---- */
 
 struct cache_tree_node *cache_tree_child(const struct cache_tree_node *dir, const char *name);
-struct cache_tree_node *cache_tree_lookup(const struct cache_tree *t, const char *path); /* "" is the top */
+/* Clean @path, from @from on; "" is @from. */
+struct cache_tree_node *cache_tree_lookup(struct cache_tree_node *from, const char *path);
 int cache_tree_add(struct cache_tree_node **ret, struct cache_tree *t, struct cache_tree_node *dir,
                    const char *name, mode_t mode, struct error *e);
 int cache_tree_add_whiteout(struct cache_tree *t, struct cache_tree_node *dir, const char *name,
@@ -73,10 +74,16 @@ int cache_tree_path(const struct cache_tree_node *n, char path[static PATH_MAX])
 
 /* ---- layers ---- */
 
-/* What is below @fd becomes a tree; with @whiteouts their files are noted instead of entered. @layer marks
- * the nodes; @max_path: paths this long are refused. */
-int cache_tree_scan(struct cache_tree **ret, int fd, unsigned layer, bool whiteouts, size_t max_path,
-                    struct error *e);
+/* What names in ".wh." mean. */
+enum cache_tree_names {
+        CACHE_TREE_PLAIN,     /* nothing: a finished tree, or one that is only measured */
+        CACHE_TREE_LINKS,     /* link markers, which the engine writes in every format */
+        CACHE_TREE_WHITEOUTS, /* these, and whiteouts */
+};
+
+/* What is below @fd becomes a tree. @layer marks the nodes; paths of @max_path and more are refused. */
+int cache_tree_scan(struct cache_tree **ret, int fd, unsigned layer, enum cache_tree_names names,
+                    size_t max_path, struct error *e);
 
 /* Lays @upper over what is below @prefix (made if missing); @upper gives away its nodes. */
 int cache_tree_lay(struct cache_tree *t, struct cache_tree *upper, const char *prefix, struct error *e);
@@ -92,7 +99,7 @@ struct cache_tree_total {
 };
 
 /* The first names in @dir, for the text of an error. */
-void cache_tree_names(struct buf *out, const struct cache_tree_node *dir);
+void cache_tree_list(struct buf *out, const struct cache_tree_node *dir);
 
 /* The directory that becomes the volume's root. With @if_present the whole when there is no such directory.
  */

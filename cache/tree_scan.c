@@ -5,11 +5,13 @@
  * Each directory is opened by its path from the layer's directory, read and closed before those in it, so one
  * descriptor is enough however deep it is. No symbolic link is followed.
  *
- * In a layer with whiteouts ".wh.NAME" hides NAME of lower layers, ".wh..wh..opq" all of its directory,
- * ".wh..wh.link.NAME" is NAME, a hard link to the lower file that its content names; other names in
- * ".wh..wh." are bookkeeping of old union file systems and mean nothing.
+ * ".wh..wh.link.NAME" is NAME, a hard link to the lower file that its content names (the engine writes it for
+ * a link to what is not in its archive). In a layer with whiteouts ".wh.NAME" hides NAME of lower layers and
+ * ".wh..wh..opq" all of its directory; other names in ".wh..wh." are bookkeeping of old union file systems
+ * and mean nothing.
  */
 #include "base/path.h"
+#include "base/text.h"
 #include "cache/tree.h"
 
 #include <fcntl.h>
@@ -20,7 +22,7 @@ struct scan {
         struct cache_tree *tree;
         int fd; /* of the layer's directory */
         unsigned layer;
-        bool whiteouts;
+        enum cache_tree_names names;
         size_t max_path;
         char path[PATH_MAX]; /* of the directory being read */
         size_t len;
@@ -63,15 +65,12 @@ static int add_link_marker(struct scan *s, int dir_fd, struct cache_tree_node *d
         return cache_tree_set_source(s->tree, n, target, e);
 }
 
-static int scan_whiteout(struct scan *s, int dir_fd, struct cache_tree_node *dir, const char *name,
-                         struct error *e) {
+static int scan_whiteout(struct scan *s, struct cache_tree_node *dir, const char *name, struct error *e) {
         if (strcmp(name, CACHE_WHITEOUT_OPAQUE) == 0) {
                 dir->opaque = true;
                 return 0;
         }
-        if (strncmp(name, CACHE_WHITEOUT_LINK, strlen(CACHE_WHITEOUT_LINK)) == 0)
-                return add_link_marker(s, dir_fd, dir, name, name + strlen(CACHE_WHITEOUT_LINK), e);
-        if (strncmp(name, CACHE_WHITEOUT CACHE_WHITEOUT, strlen(CACHE_WHITEOUT CACHE_WHITEOUT)) == 0)
+        if (text_starts_with(name, CACHE_WHITEOUT CACHE_WHITEOUT))
                 return 0;
         return cache_tree_add_whiteout(s->tree, dir, name + strlen(CACHE_WHITEOUT), e);
 }
@@ -82,8 +81,10 @@ static int scan_name(struct scan *s, int dir_fd, struct cache_tree_node *dir, co
         struct stat st;
         int r;
 
-        if (s->whiteouts && strncmp(name, CACHE_WHITEOUT, strlen(CACHE_WHITEOUT)) == 0)
-                return scan_whiteout(s, dir_fd, dir, name, e);
+        if (s->names != CACHE_TREE_PLAIN && text_starts_with(name, CACHE_WHITEOUT_LINK))
+                return add_link_marker(s, dir_fd, dir, name, name + strlen(CACHE_WHITEOUT_LINK), e);
+        if (s->names == CACHE_TREE_WHITEOUTS && text_starts_with(name, CACHE_WHITEOUT))
+                return scan_whiteout(s, dir, name, e);
         if (s->len + 1 + strlen(name) >= s->max_path)
                 return error_set(e, ERROR_INVALID, "the path of \"%s\" is too long", name);
         if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -155,8 +156,8 @@ static int scan_dir(struct scan *s, struct cache_tree_node *dir, struct error *e
         return r;
 }
 
-int cache_tree_scan(struct cache_tree **ret, int fd, unsigned layer, bool whiteouts, size_t max_path,
-                    struct error *e) {
+int cache_tree_scan(struct cache_tree **ret, int fd, unsigned layer, enum cache_tree_names names,
+                    size_t max_path, struct error *e) {
         _cleanup_(cache_tree_freep) struct cache_tree *t = NULL;
         _cleanup_free_ struct scan *s = NULL;
         int r;
@@ -167,9 +168,7 @@ int cache_tree_scan(struct cache_tree **ret, int fd, unsigned layer, bool whiteo
         s = calloc(1, sizeof *s);
         if (!s)
                 return error_errno(e, ENOMEM, "read a layer");
-        *s = (struct scan){
-                .tree = t, .fd = fd, .layer = layer, .whiteouts = whiteouts, .max_path = max_path
-        };
+        *s = (struct scan){ .tree = t, .fd = fd, .layer = layer, .names = names, .max_path = max_path };
         r = scan_dir(s, t->top, e);
         if (r < 0)
                 return r;

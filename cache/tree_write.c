@@ -227,7 +227,7 @@ static int nothing_selected(const struct cache_tree_node *top, struct error *e) 
         _cleanup_buf_ struct buf names = BUF_INIT(512);
         char path[PATH_MAX];
 
-        cache_tree_names(&names, top);
+        cache_tree_list(&names, top);
         if (cache_tree_path(top, path) < 0)
                 path[0] = '\0';
         return error_set(

@@ -156,7 +156,7 @@ static void test_layers_lie_over_each_other_as_oci_says(void **state) {
         }
 }
 
-static void test_names_of_whiteouts_are_files_where_a_format_has_none(void **state) {
+static void test_whiteouts_are_files_where_a_format_has_none(void **state) {
         struct fixture *f = *state;
         struct model_plan *p = plan_new("example.com/plain:1");
         struct digest key = plan_key(p, NULL);
@@ -164,12 +164,32 @@ static void test_names_of_whiteouts_are_files_where_a_format_has_none(void **sta
 
         stage_tar(f->cache, "below", (struct entry[]){ { "f", "1", 0 }, { 0 } });
         stage_tar(f->cache, "above",
-                  (struct entry[]){ { ".wh.f", "x", 0 }, { ".wh..wh.link.g", "f", 0 }, { 0 } });
+                  (struct entry[]){ { ".wh.f", "x", 0 }, { ".wh..wh..opq", "", 0 }, { 0 } });
         plan_add(p, PLAN_TAR, "below", "")->whiteouts = false;
         plan_add(p, PLAN_TAR, "above", "")->whiteouts = false;
         assert_ok(cache_model_build(f->cache, &key, p, NULL, false, &e), &e);
-        assert_model_tree(f->cache, &key, ".wh..wh.link.g=f .wh.f=x f=1");
+        assert_model_tree(f->cache, &key, ".wh..wh..opq= .wh.f=x f=1");
         model_plan_free(p);
+}
+
+static void test_links_lead_to_lower_files_below_the_same_directory(void **state) {
+        struct fixture *f = *state;
+        struct model_plan *p = plan_new("example.com/prefix:1"), *q = plan_new("example.com/prefix:2");
+        struct digest key = plan_key(p, NULL), bad = plan_key(q, NULL);
+        struct error e;
+
+        stage_tar(f->cache, "below", (struct entry[]){ { "d/f", "1", 0 }, { 0 } });
+        stage_tar(f->cache, "above", (struct entry[]){ { ".wh..wh.link.g", "d/f", 0 }, { 0 } });
+        plan_add(p, PLAN_TAR, "below", "src")->whiteouts = false;
+        plan_add(p, PLAN_TAR, "above", "src")->whiteouts = false;
+        assert_ok(cache_model_build(f->cache, &key, p, NULL, false, &e), &e);
+        assert_model_tree(f->cache, &key, "src/ src/d/ src/d/f=1 src/g=1");
+        plan_add(q, PLAN_TAR, "below", "src");
+        plan_add(q, PLAN_TAR, "above", "other");
+        assert_int_equal(cache_model_build(f->cache, &bad, q, NULL, false, &e), -EINVAL);
+        assert_non_null(strstr(e.text, "hard link"));
+        model_plan_free(p);
+        model_plan_free(q);
 }
 
 /* ---- raw blobs ---- */
@@ -450,7 +470,8 @@ int main(int argc, char *argv[]) {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 T(test_layers_lie_over_each_other_as_oci_says),
-                T(test_names_of_whiteouts_are_files_where_a_format_has_none),
+                T(test_whiteouts_are_files_where_a_format_has_none),
+                T(test_links_lead_to_lower_files_below_the_same_directory),
                 T(test_raw_blobs_lie_at_their_paths_beside_archives),
                 T(test_two_raw_blobs_in_one_place_are_refused_unless_they_are_the_same),
                 T(test_root_and_globs_choose_what_pods_see),
