@@ -70,21 +70,6 @@ static int read_request(struct publish *p, struct error *e) {
         return csi_secrets_parse(&p->keyring, secrets, req->n_secrets, e);
 }
 
-/* The administrator's list of what pods may ask for. Globs are matched against the canonical reference and
- * without the scheme's shorthand, so registry.example.com/models and two stars is what one writes. */
-static int check_policy(const struct publish *p, struct error *e) {
-        char **allow = p->csi->settings->policy.allow;
-        const char *reference = p->attributes->reference->text;
-
-        if (!allow || !*allow)
-                return 0;
-        for (; *allow; allow++)
-                if (text_glob(*allow, reference))
-                        return 0;
-        return error_set(e, ERROR_DENIED,
-                         "%s is not allowed on this node: no pattern of policy.allow matches it", reference);
-}
-
 /* 1: the volume is at the target already. What the tag means may have changed since; a republish never
  * replaces a mount, so only another repository at that target is a conflict. */
 static int find_mounted(const struct publish *p, struct error *e) {
@@ -150,8 +135,6 @@ static int stage(struct publish *p, struct error *e) {
 static int publish_volume(struct publish *p, struct error *e) {
         int r = read_request(p, e);
 
-        if (r >= 0)
-                r = check_policy(p, e);
         if (r < 0)
                 return r;
         r = find_mounted(p, e);

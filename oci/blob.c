@@ -14,6 +14,7 @@
  */
 #include "oci/blob.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -41,7 +42,8 @@ struct oci_blob {
         struct digest digest;
         uint64_t size;
         struct oci_endpoints endpoints;
-        int fd;               /* a layout's file, or -1 */
+        int fd; /* a layout's file, or -1 */
+        atomic_bool cancelled;
         pthread_mutex_t lock; /* guards what follows */
         struct route *route;  /* the newest */
         bool has_ranges;
@@ -192,6 +194,16 @@ static int route_new(struct route **ret, const struct oci_blob *b, const struct 
         return r;
 }
 
+static bool is_cancelled(void *blob) {
+        struct oci_blob *b = blob;
+
+        return atomic_load(&b->cancelled);
+}
+
+void oci_blob_cancel(struct oci_blob *b) {
+        atomic_store(&b->cancelled, true);
+}
+
 static int locate_at(struct oci_blob *b, size_t endpoint, void *data, size_t cap, size_t *ret_len,
                      struct error *e) {
         const struct oci_endpoint *ep = &b->endpoints.list[endpoint];
@@ -205,6 +217,7 @@ static int locate_at(struct oci_blob *b, size_t endpoint, void *data, size_t cap
         struct oci_ask q = { .reference = b->reference,
                              .keyring = b->keyring,
                              .path = path,
+                             .cancel = { is_cancelled, b },
                              .ranged = b->size > 0,
                              .max_body = b->size == 0 ? 0
                                          : cap > 0    ? cap

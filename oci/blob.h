@@ -31,6 +31,9 @@ DEFINE_CLEANUP(struct oci_blob *, oci_blob_free);
  */
 int oci_blob_locate(struct oci_blob *b, void *data, size_t cap, size_t *ret_len, struct error *e);
 
+/* From any thread: a locate that runs ends soon with ERROR_CANCELLED, and so does every later one. */
+void oci_blob_cancel(struct oci_blob *b);
+
 int oci_blob_file(const struct oci_blob *b); /* a layout's file, or -1: then it is HTTP. Not to be closed. */
 bool oci_blob_has_ranges(const struct oci_blob *b); /* false: one plain GET of the whole blob */
 const char *oci_blob_host(

@@ -241,6 +241,16 @@ static char *compose(const struct oci_reference *r, const struct digest *digest)
         return n < 0 ? NULL : text;
 }
 
+/* "user:password@host/…", with or without a URL scheme. */
+static bool names_a_user(const char *text) {
+        const char *scheme = strstr(text, "://"), *host = scheme ? scheme + 3 : text, *at = strchr(host, '@');
+
+        if (!at)
+                return false;
+        return strchr(at, '/') ? (size_t)(at - host) < strcspn(host, "/")
+                               : at[1] && !text_starts_with(at + 1, "sha");
+}
+
 int oci_reference_parse(struct oci_reference **ret, const char *text, struct error *e) {
         _cleanup_(oci_reference_freep) struct oci_reference *r = calloc(1, sizeof *r);
         _cleanup_free_ char *copy = NULL;
@@ -258,6 +268,11 @@ int oci_reference_parse(struct oci_reference **ret, const char *text, struct err
         if (!r || !copy)
                 return error_errno(e, ENOMEM, "cannot keep the reference");
         r->is_layout = is_layout;
+        if (!is_layout && names_a_user(copy)) /* not quoted: there may be a password in it */
+                return error_set(
+                    e, ERROR_INVALID,
+                    "a user or password does not belong into a model reference: use a pull secret "
+                    "or a Docker config.json");
         int k = copy[0] == '\0' ? error_set(e, ERROR_INVALID, "nothing is named")
                 : is_layout     ? take_layout(r, copy, e)
                                 : take_registry(r, copy, e);

@@ -148,7 +148,6 @@ int control_mount(struct rpc_call *call, const ProtobufCMessage *m, void *userda
         rpc_call_on_cancel(call, NULL, NULL);
         if (r < 0 || (r = cache_publish(c->cache, "cli", &o.key, req->target, e)) < 0)
                 return r;
-        cache_model_used(c->cache, &o.key, o.result == STAGE_HIT);
         reply.digest = (char *)digest_format(&o.manifest, digest);
         reply.result = (char *)stage_result_name(o.result);
         return rpc_call_reply(call, &reply.base, e);

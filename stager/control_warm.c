@@ -111,7 +111,6 @@ int control_warm(struct rpc_call *call, const ProtobufCMessage *m, void *userdat
         }
         if ((r = warm_watch(c, call, req, job, &o, e)) < 0)
                 return r;
-        cache_model_used(c->cache, &o.key, o.result == STAGE_HIT);
         if ((r = keep(c, req, &o, e)) < 0)
                 return r;
         return req->detach ? 0 : send_outcome(call, &o, e);

@@ -15,6 +15,12 @@
 #include <assert.h>
 #include <string.h>
 
+/* Ends the wait for data and the wait for a registry's answer. */
+static void cancel(struct transfer *t) {
+        window_cancel(&t->window);
+        oci_blob_cancel(t->order.source);
+}
+
 static struct transfer *take_next(struct engine *g, unsigned place) {
         LOCK_SCOPE(&g->lock);
 
@@ -28,7 +34,7 @@ static struct transfer *take_next(struct engine *g, unsigned place) {
                 g->queue_end = &g->queue;
         g->running[place] = t;
         if (g->stopping)
-                window_cancel(&t->window);
+                cancel(t);
         return t;
 }
 
@@ -104,7 +110,7 @@ static void stop(struct engine *g) {
         g->stopping = true;
         for (unsigned i = 0; i < ENGINE_BLOB_THREADS; i++)
                 if (g->running[i])
-                        window_cancel(&g->running[i]->window);
+                        cancel(g->running[i]);
         pthread_cond_broadcast(&g->queued);
 }
 
@@ -174,7 +180,7 @@ void transfer_progress(const struct transfer *t, struct transfer_progress *ret) 
 }
 
 void transfer_cancel(struct transfer *t) {
-        window_cancel(&t->window);
+        cancel(t);
 }
 
 void transfer_free(struct transfer *t) {

@@ -112,8 +112,13 @@ void job_describe(struct job *j, char *text, size_t size) {
         struct stage_progress p;
         char done[TEXT_SHORT], whole[TEXT_SHORT], rate[TEXT_SHORT], eta[TEXT_SHORT];
 
-        if (job_snapshot(j, &p) < 0 || p.size == 0) {
+        if (job_snapshot(j, &p) < 0) {
                 snprintf(text, size, "%s", job_state_name(j->state));
+                return;
+        }
+        if (p.size == 0) {
+                snprintf(text, size, "%s", p.state);
+                stage_progress_clear(&p);
                 return;
         }
         int n = snprintf(text, size, "%s, %u %%, %s of %s", p.state, (unsigned)(p.done * 100 / p.size),

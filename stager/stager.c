@@ -228,6 +228,9 @@ int stager_stage(struct stage_job **ret, struct stager *s, const struct stage_re
 
         if (!handle || request_key(&key, request) < 0)
                 return error_errno(e, ENOMEM, "cannot stage %s", request->reference->text);
+        int r = oci_client_allows(s->client, request->reference, e);
+        if (r < 0)
+                return r;
         handle->since_ms = time_monotonic_ms();
         struct job *fresh = job_new(s, request, &key);
         if (!fresh)
@@ -235,7 +238,7 @@ int stager_stage(struct stage_job **ret, struct stager *s, const struct stage_re
         (void)job_is_hit_at_once(fresh);
 
         LOCK_SCOPE(&s->lock);
-        int r = table_add(s, fresh, handle, e);
+        r = table_add(s, fresh, handle, e);
         if (r < 0)
                 return r;
         *ret = take_ptr(handle);
@@ -290,7 +293,8 @@ static bool timed_wait(struct stager *s, int64_t until_ms) {
         return pthread_cond_timedwait(&s->changed, &s->lock, &t) == 0;
 }
 
-int stage_job_wait(struct stage_job *h, int64_t timeout_ms, struct stage_outcome *ret, struct error *e) {
+static int wait_for_outcome(struct stage_job *h, int64_t timeout_ms, struct stage_outcome *ret,
+                            struct error *e) {
         struct job *j = h->job;
         struct stager *s = j->stager;
         int64_t until_ms = timeout_ms < 0 ? INT64_MAX : time_monotonic_ms() + timeout_ms;
@@ -318,6 +322,14 @@ int stage_job_wait(struct stage_job *h, int64_t timeout_ms, struct stage_outcome
                                        .fetched = h->starter ? j->fetched : 0,
                                        .elapsed_ms = time_monotonic_ms() - h->since_ms };
         return 0;
+}
+
+int stage_job_wait(struct stage_job *h, int64_t timeout_ms, struct stage_outcome *ret, struct error *e) {
+        int r = wait_for_outcome(h, timeout_ms, ret, e);
+
+        if (r >= 0)
+                cache_model_used(h->job->stager->cache, &ret->key, ret->result == STAGE_HIT);
+        return r;
 }
 
 void stage_job_interrupt(struct stage_job *h) {

@@ -23,6 +23,8 @@
 
 #define DIR_MODE 0755
 
+#define TAR_BLOCK 512u
+
 struct unpack {
         int tree_fd;
         struct placer *placer;
@@ -30,6 +32,7 @@ struct unpack {
         struct archive *archive;
         bool source_failed; /* source_error is the reason of libarchive's failure */
         struct error source_error;
+        uint64_t given; /* bytes handed to libarchive */
         unsigned members;
         bool markers; /* there are link markers */
         struct unpack_notes notes;
@@ -82,6 +85,19 @@ static int clean_name(char **ret, const char *name, struct error *e) {
         return path_clean(ret, name + strspn(name, "/"), e);
 }
 
+/* umoci, for one, ends its layers right after the last file's data: neither the rest of that block nor the
+ * two empty ones that mark the end are there. Everybody's tar accepts that; libarchive wants the block to be
+ * whole. */
+static const char padding[TAR_BLOCK];
+
+static la_ssize_t pad_last_block(struct unpack *u, const void **buffer) {
+        size_t missing = (TAR_BLOCK - u->given % TAR_BLOCK) % TAR_BLOCK;
+
+        *buffer = padding;
+        u->given += missing;
+        return (la_ssize_t)missing;
+}
+
 static la_ssize_t on_read(struct archive *a, void *userdata, const void **buffer) {
         struct unpack *u = userdata;
         size_t len = 0;
@@ -92,7 +108,10 @@ static la_ssize_t on_read(struct archive *a, void *userdata, const void **buffer
                 archive_set_error(a, EIO, "no more input");
                 return -1;
         }
-        return r == 0 ? 0 : (la_ssize_t)len;
+        if (r == 0)
+                return pad_last_block(u, buffer);
+        u->given += len;
+        return (la_ssize_t)len;
 }
 
 static int archive_failed(const struct unpack *u, struct error *e) {
@@ -154,6 +173,8 @@ static int copy_data(struct unpack *u, struct place_file *f, struct error *e) {
                         return archive_failed(u, e);
                 if (offset < 0)
                         return error_set(e, ERROR_INVALID, "the archive is malformed (negative offset)");
+                if ((const char *)data >= padding && (const char *)data < padding + sizeof padding)
+                        return error_set(e, ERROR_INVALID, "the archive ends in the middle of a member");
                 if (len == 0)
                         continue;
                 r = place_write(f, data, len, (uint64_t)offset, e);

@@ -31,7 +31,7 @@ struct blob_server {
         atomic_int flip;   /* so many answers have a wrong last byte */
         bool stall;        /* headers, then nothing, until the client goes away */
         /* Seen. */
-        atomic_int requests, stalled, ranges, now, most, locates;
+        atomic_int requests, stalled, ranges, now, most, locates, distrusted;
 
         int listener;
         unsigned port;
@@ -284,6 +284,10 @@ int oci_blob_locate(struct oci_blob *b, void *data, size_t cap, size_t *ret_len,
         return 0;
 }
 
+void oci_blob_cancel(struct oci_blob *b) {
+        (void)b;
+}
+
 int oci_blob_file(const struct oci_blob *b) {
         return b->file;
 }
@@ -335,4 +339,9 @@ enum oci_verdict oci_blob_judge(struct oci_blob *b, CURL *easy, CURLcode code, u
                 return OCI_VERDICT_OK;
         error_set(e, ERROR_UNAVAILABLE, "the test's server: %s", curl_easy_strerror(code));
         return OCI_VERDICT_RETRY;
+}
+
+bool oci_blob_distrust(struct oci_blob *b) {
+        b->server->distrusted++;
+        return false;
 }
