@@ -260,6 +260,8 @@ static int write_number(struct buf *out, double value) {
 
         if (!isfinite(value))
                 return buf_printf(out, "%s", isnan(value) ? "NaN" : value > 0 ? "+Inf" : "-Inf");
+        if (fabs(value) < 1e15 && value == trunc(value)) /* bytes and counts as people write them */
+                return buf_printf(out, "%.0f", value);
         for (int digits = 6; digits <= 17; digits++) {
                 snprintf(text, sizeof text, "%.*g", digits, value);
                 if (strtod(text, NULL) == value)
