@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* buf: bytes that grow up to a cap chosen where the buffer is made. Always NUL-terminated, so text works too. */
+/* buf: bytes that grow up to a cap chosen where the buffer is made. Always NUL-terminated, so text works too.
+ */
 #pragma once
 
 #include "base/cleanup.h"
@@ -8,18 +9,19 @@
 #include <stddef.h>
 
 struct buf {
-        char *data;             /* NULL while empty */
-        size_t len, size;       /* used, allocated (without the NUL) */
-        size_t max;             /* more is -EFBIG */
+        char *data;       /* NULL while empty */
+        size_t len, size; /* used, allocated (without the NUL) */
+        size_t max;       /* more is -EFBIG */
 };
 
-#define BUF_INIT(limit) { .max = (limit) }
+#define BUF_INIT(limit) \
+        { .max = (limit) }
 #define _cleanup_buf_ _cleanup_(buf_free)
 
-int buf_append(struct buf *b, const void *data, size_t len);            /* 0, -EFBIG, -ENOMEM */
+int buf_append(struct buf *b, const void *data, size_t len); /* 0, -EFBIG, -ENOMEM */
 int buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int buf_vprintf(struct buf *b, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
-void buf_clear(struct buf *b);          /* keeps the memory */
-void buf_free(struct buf *b);           /* back to empty; accepts an empty one */
-char *buf_take(struct buf *b);          /* the caller frees; "" (allocated) for an empty one; NULL: out of memory */
-const char *buf_text(const struct buf *b);      /* "" for an empty one */
+void buf_clear(struct buf *b); /* keeps the memory */
+void buf_free(struct buf *b);  /* back to empty; accepts an empty one */
+char *buf_take(struct buf *b); /* the caller frees; "" (allocated) for an empty one; NULL: out of memory */
+const char *buf_text(const struct buf *b); /* "" for an empty one */

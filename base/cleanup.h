@@ -19,15 +19,15 @@
 #define _cleanup_closedir_ _cleanup_(cleanup_closedir)
 
 /* Defines NAMEp() for _cleanup_(NAMEp): calls @func, which accepts NULL, on a variable of type @type. */
-#define DEFINE_CLEANUP(type, func)                                                                           \
-        static inline void func##p(type *p) {                                                                \
-                if (*p)                                                                                      \
-                        func(*p);                                                                            \
-        }                                                                                                    \
+#define DEFINE_CLEANUP(type, func) \
+        static inline void func##p(type *p) { \
+                if (*p) \
+                        func(*p); \
+        } \
         struct cleanup_needs_a_semicolon
 
 static inline void cleanup_free(void *p) {
-        free(*(void **) p);
+        free(*(void **)p);
 }
 
 /* Keeps errno, so that it may run between a failure and its report. */
@@ -47,11 +47,11 @@ static inline void cleanup_closedir(DIR **d) {
         }
 }
 
-#define take_ptr(p)                                                                                          \
-        ({                                                                                                   \
-                __typeof__(p) taken_ = (p);                                                                  \
-                (p) = NULL;                                                                                  \
-                taken_;                                                                                      \
+#define take_ptr(p) \
+        ({ \
+                __typeof__(p) taken_ = (p); \
+                (p) = NULL; \
+                taken_; \
         })
 
 static inline int take_fd_from(int *fd) {
@@ -71,6 +71,6 @@ static inline void cleanup_unlock(pthread_mutex_t **m) {
 }
 #define LOCK_SCOPE_NAME2(line) lock_scope_##line
 #define LOCK_SCOPE_NAME(line) LOCK_SCOPE_NAME2(line)
-#define LOCK_SCOPE(mutex)                                                                                    \
-        pthread_mutex_t *LOCK_SCOPE_NAME(__LINE__)                                                           \
-            __attribute__((cleanup(cleanup_unlock), unused)) = cleanup_lock(mutex)
+#define LOCK_SCOPE(mutex) \
+        pthread_mutex_t *LOCK_SCOPE_NAME(__LINE__) __attribute__((cleanup(cleanup_unlock), unused)) = \
+            cleanup_lock(mutex)

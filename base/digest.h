@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DIGEST_HEX_SIZE (64 + 1)                        /* with the NUL */
+#define DIGEST_HEX_SIZE (64 + 1) /* with the NUL */
 #define DIGEST_TEXT_SIZE (sizeof "sha256:" - 1 + 64 + 1)
 
 struct digest {
@@ -21,7 +21,7 @@ struct digest {
 
 /* Only lower-case hex is a digest. -EINVAL: not a digest; -EOPNOTSUPP: an algorithm that we do not know. */
 int digest_parse(struct digest *ret, const char *text, size_t len);
-int digest_parse_hex(struct digest *ret, const char *hex);      /* exactly 64 characters */
+int digest_parse_hex(struct digest *ret, const char *hex); /* exactly 64 characters */
 const char *digest_format(const struct digest *d, char text[static DIGEST_TEXT_SIZE]);
 const char *digest_hex(const struct digest *d, char hex[static DIGEST_HEX_SIZE]);
 bool digest_equal(const struct digest *a, const struct digest *b);
@@ -31,8 +31,8 @@ int digest_of(struct digest *ret, const void *data, size_t len);
 
 /* SHA-256 of a stream; one thread at a time. */
 struct digest_stream;
-int digest_stream_new(struct digest_stream **ret);      /* -ENOMEM */
+int digest_stream_new(struct digest_stream **ret); /* -ENOMEM */
 int digest_stream_update(struct digest_stream *s, const void *data, size_t len);
-int digest_stream_final(struct digest_stream *s, struct digest *ret);   /* the stream can only be freed then */
+int digest_stream_final(struct digest_stream *s, struct digest *ret); /* the stream can only be freed then */
 void digest_stream_free(struct digest_stream *s);
 DEFINE_CLEANUP(struct digest_stream *, digest_stream_free);

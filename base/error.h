@@ -15,31 +15,32 @@
 /* What the caller can do about it; each is one gRPC code (rpc_status_of_error()). */
 enum error_kind {
         ERROR_NONE,
-        ERROR_INVALID,          /* the request or the input is wrong */
-        ERROR_NOT_FOUND,        /* no such model, tag, blob, volume */
-        ERROR_EXISTS,           /* there already, and different */
-        ERROR_UNAUTHENTICATED,  /* the registry does not know these credentials */
-        ERROR_DENIED,           /* it knows them and says no, or a policy does */
-        ERROR_NO_SPACE,         /* disk, or another bounded resource, is used up */
-        ERROR_PRECONDITION,     /* not in this state: in use, not supported by the volume */
-        ERROR_IN_PROGRESS,      /* goes on in the background; ask again */
-        ERROR_TIMEOUT,          /* the caller's deadline is near */
-        ERROR_UNAVAILABLE,      /* a registry or the daemon cannot be reached now */
-        ERROR_DATA_LOSS,        /* bytes do not match their digest, after a retry */
+        ERROR_INVALID,         /* the request or the input is wrong */
+        ERROR_NOT_FOUND,       /* no such model, tag, blob, volume */
+        ERROR_EXISTS,          /* there already, and different */
+        ERROR_UNAUTHENTICATED, /* the registry does not know these credentials */
+        ERROR_DENIED,          /* it knows them and says no, or a policy does */
+        ERROR_NO_SPACE,        /* disk, or another bounded resource, is used up */
+        ERROR_PRECONDITION,    /* not in this state: in use, not supported by the volume */
+        ERROR_IN_PROGRESS,     /* goes on in the background; ask again */
+        ERROR_TIMEOUT,         /* the caller's deadline is near */
+        ERROR_UNAVAILABLE,     /* a registry or the daemon cannot be reached now */
+        ERROR_DATA_LOSS,       /* bytes do not match their digest, after a retry */
         ERROR_CANCELLED,
         ERROR_UNIMPLEMENTED,
-        ERROR_INTERNAL,         /* a bug, or the operating system failed us */
+        ERROR_INTERNAL, /* a bug, or the operating system failed us */
         _ERROR_KIND_MAX,
 };
 
 struct error {
         enum error_kind kind;
-        int code;                       /* the negative errno that was returned */
-        char text[ERROR_TEXT_MAX];      /* one sentence, no newline, no secrets; cut with "…" when too long */
+        int code;                  /* the negative errno that was returned */
+        char text[ERROR_TEXT_MAX]; /* one sentence, no newline, no secrets; cut with "…" when too long */
 };
 
 /* Sets kind and text; returns the negative errno of @kind (-EINVAL, -ENOENT, …), so: return error_set(…). */
-int error_set(struct error *e, enum error_kind kind, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int error_set(struct error *e, enum error_kind kind, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* For a failed system call: "text: strerror". @errnum is positive or negative. ENOSPC and EDQUOT are
  * ERROR_NO_SPACE, the rest ERROR_INTERNAL. Returns -|errnum|. */
@@ -51,4 +52,4 @@ int error_wrap(struct error *e, const char *fmt, ...) __attribute__((format(prin
 /* Copies @from into @to (may be NULL); returns the code. */
 int error_copy(struct error *to, const struct error *from);
 
-const char *error_kind_name(enum error_kind kind);      /* "not found" */
+const char *error_kind_name(enum error_kind kind); /* "not found" */

@@ -16,13 +16,13 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 enum log_format { LOG_FORMAT_AUTO, LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 /* Topics of --debug; a topic costs one bit test while it is off. */
-#define LOG_TOPICS(X)                                                                                        \
-        X(HTTP, "http", "requests to registries, without credentials")                                      \
-        X(RING, "ring", "disk and socket operations of the engine")                                         \
-        X(FETCH, "fetch", "ranges, retries, window")                                                         \
-        X(STAGE, "stage", "jobs and their states")                                                           \
-        X(CACHE, "cache", "index, leases, trees")                                                            \
-        X(RPC, "rpc", "gRPC calls")                                                                          \
+#define LOG_TOPICS(X) \
+        X(HTTP, "http", "requests to registries, without credentials") \
+        X(RING, "ring", "disk and socket operations of the engine") \
+        X(FETCH, "fetch", "ranges, retries, window") \
+        X(STAGE, "stage", "jobs and their states") \
+        X(CACHE, "cache", "index, leases, trees") \
+        X(RPC, "rpc", "gRPC calls") \
         X(MOUNT, "mount", "mounts and unmounts")
 enum log_topic {
 #define X(id, name, help) LOG_TOPIC_##id,
@@ -31,34 +31,35 @@ enum log_topic {
             _LOG_TOPIC_MAX,
 };
 
-struct log_site {       /* one a call site; rate limit state, guarded inside log.c */
+struct log_site { /* one a call site; rate limit state, guarded inside log.c */
         long window_s;
         unsigned count, dropped;
 };
 
-/* @topics: comma separated, "all" or NULL (none; at LOG_LEVEL_DEBUG all of them). Returns -EINVAL for a topic that does not exist. */
+/* @topics: comma separated, "all" or NULL (none; at LOG_LEVEL_DEBUG all of them). Returns -EINVAL for a topic
+ * that does not exist. */
 int log_setup(enum log_level level, enum log_format format, const char *topics);
-int log_level_parse(const char *text);  /* enum log_level or -EINVAL */
+int log_level_parse(const char *text); /* enum log_level or -EINVAL */
 
 /* Turns @secret into "[redacted]" wherever it appears in a line from now on. The latest 64 are remembered;
  * what is shorter than 4 characters is not a secret. */
 void log_redact(const char *secret);
 
-extern unsigned log_enabled_topics;     /* bit set; read by the macro below */
+extern unsigned log_enabled_topics; /* bit set; read by the macro below */
 
 void log_write(struct log_site *site, enum log_level level, const char *topic, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
-#define log_at(level, ...)                                                                                   \
-        do {                                                                                                 \
-                static struct log_site site_;                                                                \
-                log_write(&site_, level, NULL, __VA_ARGS__);                                                 \
+#define log_at(level, ...) \
+        do { \
+                static struct log_site site_; \
+                log_write(&site_, level, NULL, __VA_ARGS__); \
         } while (0)
 #define log_error(...) log_at(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_at(LOG_LEVEL_WARNING, __VA_ARGS__)
 #define log_info(...) log_at(LOG_LEVEL_INFO, __VA_ARGS__)
-#define log_debug(id, ...)                                                                                   \
-        do {                                                                                                 \
-                if (log_enabled_topics & (1u << LOG_TOPIC_##id))                                             \
-                        log_write(NULL, LOG_LEVEL_DEBUG, #id, __VA_ARGS__);                                  \
+#define log_debug(id, ...) \
+        do { \
+                if (log_enabled_topics & (1u << LOG_TOPIC_##id)) \
+                        log_write(NULL, LOG_LEVEL_DEBUG, #id, __VA_ARGS__); \
         } while (0)

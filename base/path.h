@@ -21,11 +21,12 @@
  */
 int path_clean(char **ret, const char *name, struct error *e);
 
-/* open() of the clean relative @name below @dir_fd; no symbolic link is followed, "" opens the directory itself
- * again. O_CLOEXEC is added. Returns the descriptor. */
+/* open() of the clean relative @name below @dir_fd; no symbolic link is followed, "" opens the directory
+ * itself again. O_CLOEXEC is added. Returns the descriptor. */
 int path_open(int dir_fd, const char *name, int flags, mode_t mode, struct error *e);
 
-/* Opens the directory that the clean relative @name, which is not "", is in; *ret_base is its last component. */
+/* Opens the directory that the clean relative @name, which is not "", is in; *ret_base is its last component.
+ */
 int path_open_parent(const char **ret_base, int dir_fd, const char *name, struct error *e);
 
 /* Makes the directories of the clean relative @name below @dir_fd that are missing, with @mode. With
@@ -39,12 +40,13 @@ int path_make_dirs_absolute(const char *path, mode_t mode, struct error *e);
  * file system. Missing is success. */
 int path_remove_tree(int dir_fd, const char *name, struct error *e);
 
-const char *path_base(const char *path);        /* after the last slash */
+const char *path_base(const char *path); /* after the last slash */
 
 /* Whole file below @dir_fd, at most @max bytes; *ret is NUL-terminated and to be freed. */
 int path_read_file(char **ret, size_t *ret_len, int dir_fd, const char *name, size_t max, struct error *e);
 
-/* Writes @name below @dir_fd durably and atomically: temporary file, fsync, rename, fsync of the directory. */
+/* Writes @name below @dir_fd durably and atomically: temporary file, fsync, rename, fsync of the directory.
+ */
 int path_write_file(int dir_fd, const char *name, const void *data, size_t len, mode_t mode, struct error *e);
 
 /* Size, in bytes on disk, of everything below @dir_fd/@name; hard links counted once. */

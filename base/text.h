@@ -12,12 +12,12 @@ int text_parse_size(uint64_t *ret, const char *text);
 int text_parse_duration(int64_t *ret_ms, const char *text);
 
 #define TEXT_SHORT 32
-const char *text_format_size(uint64_t bytes, char buf[static TEXT_SHORT]);          /* "1.5 GiB" */
-const char *text_format_rate(uint64_t bytes_per_second, char buf[static TEXT_SHORT]);       /* "812 MiB/s" */
-const char *text_format_duration(int64_t ms, char buf[static TEXT_SHORT]);          /* "3.2s", "4m10s" */
-const char *text_format_time(int64_t unix_ms, char buf[static TEXT_SHORT]);         /* RFC 3339, UTC, ms */
+const char *text_format_size(uint64_t bytes, char buf[static TEXT_SHORT]);            /* "1.5 GiB" */
+const char *text_format_rate(uint64_t bytes_per_second, char buf[static TEXT_SHORT]); /* "812 MiB/s" */
+const char *text_format_duration(int64_t ms, char buf[static TEXT_SHORT]);            /* "3.2s", "4m10s" */
+const char *text_format_time(int64_t unix_ms, char buf[static TEXT_SHORT]);           /* RFC 3339, UTC, ms */
 
-int64_t time_now_ms(void);              /* wall clock, since 1970 */
+int64_t time_now_ms(void); /* wall clock, since 1970 */
 int64_t time_monotonic_ms(void);
 uint64_t time_monotonic_ns(void);
 
@@ -31,6 +31,7 @@ bool text_is_utf8(const char *s, size_t len);
 /* Bytes of the well-formed UTF-8 character at @s, of which @len are there; 0: there is none. NUL is one. */
 size_t text_utf8_size(const char *s, size_t len);
 
-/* Splits at @separator, trims spaces, drops empty parts; a NULL-ended list, to be freed with text_list_free(). */
+/* Splits at @separator, trims spaces, drops empty parts; a NULL-ended list, to be freed with
+ * text_list_free(). */
 char **text_split(const char *s, char separator);
 void text_list_free(char **list);

@@ -19,7 +19,7 @@ int main(int argc, char *argv[]) {
                 }
                 size_t n = fread(data, 1, sizeof data, f);
                 fclose(f);
-                uint8_t *exact = malloc(n ? n : 1);     /* so that ASan sees the true end */
+                uint8_t *exact = malloc(n ? n : 1); /* so that ASan sees the true end */
                 if (!exact)
                         return EXIT_FAILURE;
                 memcpy(exact, data, n);

@@ -21,7 +21,7 @@ static inline struct test_rng test_rng_new(const char *test) {
         const char *env = getenv("TEST_SEED");
         uint64_t seed = env ? strtoull(env, NULL, 0) : 0x9e3779b97f4a7c15u;
 
-        print_message("%s: TEST_SEED=%#llx\n", test, (unsigned long long) seed);
+        print_message("%s: TEST_SEED=%#llx\n", test, (unsigned long long)seed);
         return (struct test_rng){ seed };
 }
 
