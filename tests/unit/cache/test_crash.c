@@ -15,7 +15,8 @@
 
 #define ROUNDS 100
 #define MODELS 6
-#define KILL_AFTER_MAX_US 25000
+#define STEPS_MAX 8            /* before the kill */
+#define KILL_AFTER_MAX_US 3000 /* about two steps */
 
 /* Model n is made of layer n and the shared layer; every file holds what says which layer it is from. */
 static const struct entry shared_layer[] = { { "shared/a", "shared a", 0 },
@@ -85,25 +86,50 @@ static void do_something(const struct fixture *f, struct test_rng *rng) {
         model_plan_free(p);
 }
 
-__attribute__((noreturn)) static void child(struct fixture *f, uint64_t seed) {
+/* Writes a byte to @steps after each step. */
+__attribute__((noreturn)) static void child(struct fixture *f, uint64_t seed, int steps) {
         struct test_rng rng = { seed };
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (cache_open(&f->cache, f->settings, NULL) < 0)
                 _exit(1);
-        for (;;)
+        while (write(steps, "", 1) == 1)
                 do_something(f, &rng);
+        _exit(1);
 }
 
-static void kill_after(pid_t pid, uint64_t us) {
+static void kill_after(pid_t pid, int steps, uint64_t n, uint64_t us) {
         const struct timespec delay = { .tv_nsec = (long)us * 1000 };
         int status;
+        char step;
 
+        for (uint64_t i = 0; i < n; i++)
+                assert_int_equal(read(steps, &step, 1), 1);
         /* The moment is the input of this test, not something that it waits for. */
         clock_nanosleep(CLOCK_MONOTONIC, 0, &delay, NULL);
         assert_int_equal(kill(pid, SIGKILL), 0);
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_true(WIFSIGNALED(status));
+}
+
+static void crash_once(struct fixture *f, struct test_rng *rng) {
+        uint64_t seed = test_rng_next(rng), n = test_rng_next(rng) % STEPS_MAX;
+        uint64_t us = test_rng_next(rng) % KILL_AFTER_MAX_US;
+        int steps[2];
+        pid_t pid;
+
+        cache_close(f->cache);
+        f->cache = NULL;
+        assert_int_equal(pipe2(steps, O_CLOEXEC), 0);
+        pid = fork();
+        assert_return_code(pid, errno);
+        if (pid == 0) {
+                close(steps[0]);
+                child(f, seed, steps[1]);
+        }
+        close(steps[1]);
+        kill_after(pid, steps[0], n, us);
+        close(steps[0]);
 }
 
 static unsigned number_of(const struct cache_model *m) {
@@ -163,16 +189,7 @@ static void test_a_killed_daemon_leaves_only_whole_models(void **state) {
         size_t seen = 0;
 
         for (unsigned i = 0; i < ROUNDS; i++) {
-                uint64_t seed = test_rng_next(&rng), us = test_rng_next(&rng) % KILL_AFTER_MAX_US;
-                pid_t pid;
-
-                cache_close(f->cache);
-                f->cache = NULL;
-                pid = fork();
-                assert_return_code(pid, errno);
-                if (pid == 0)
-                        child(f, seed);
-                kill_after(pid, us);
+                crash_once(f, &rng);
                 fixture_reopen(f);
                 seen += check_cache(f);
         }
