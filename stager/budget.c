@@ -12,9 +12,12 @@
 #include <string.h>
 
 #define BURST_MS 250
+#define RATE_MAX ((uint64_t)1 << 50) /* more is no limit */
 
 int budget_init(struct budget *b, unsigned connections, unsigned per_host, uint64_t rate) {
-        *b = (struct budget){ .connections = connections, .per_host = per_host, .rate = rate };
+        *b = (struct budget){ .connections = connections,
+                              .per_host = per_host,
+                              .rate = rate < RATE_MAX ? rate : 0 };
         b->hosts = calloc(connections, sizeof *b->hosts);
         return b->hosts ? 0 : -ENOMEM;
 }
@@ -57,14 +60,13 @@ int budget_wait_ms(struct budget *b, uint64_t now_ns) {
                 return 0;
         uint64_t ms = (now_ns - b->refilled_ns) / 1000000;
 
-        if (b->refilled_ns == 0 || ms > 60 * 1000)
+        if (b->refilled_ns == 0)
                 ms = BURST_MS;
         if (ms > 0) {
-                int64_t most = (int64_t)(b->rate / 1000 * BURST_MS) + 1;
+                double most = (double)b->rate * BURST_MS / 1000.0 + 1.0;
+                double credit = (double)b->credit + (double)b->rate * (double)ms / 1000.0;
 
-                b->credit += (int64_t)((double)b->rate * (double)ms / 1000.0);
-                if (b->credit > most)
-                        b->credit = most;
+                b->credit = (int64_t)(credit < most ? credit : most);
                 b->refilled_ns = now_ns;
         }
         if (b->credit > 0)

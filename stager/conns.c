@@ -17,11 +17,8 @@
 #include "base/text.h"
 
 #include <assert.h>
-#include <fcntl.h>
-#include <sys/socket.h>
 
 #define CONN_MAGIC 0x434f4e4eu
-#define RECEIVE_BUFFER (512L * 1024) /* 2.5 times less CPU than curl's default */
 #define IDLE_MS 60000
 
 struct conn {
@@ -71,13 +68,6 @@ static struct fetch_limits limits_of(const struct conns *c, const struct fetch *
         return l;
 }
 
-/* curl's own sockets would be inherited by a child. */
-static curl_socket_t open_socket(void *userdata, curlsocktype purpose, struct curl_sockaddr *a) {
-        (void)userdata;
-        (void)purpose;
-        return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
-}
-
 static bool headers_are_good(struct conn *c) {
         if (!c->judged) {
                 c->verdict = oci_blob_judge_headers(c->fetch->blob, c->easy, c->from, c->to, &c->error);
@@ -115,9 +105,6 @@ static int prepare(struct conn *c, struct error *e) {
         curl_easy_setopt(c->easy, CURLOPT_PRIVATE, c);
         curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, on_data);
         curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, c);
-        curl_easy_setopt(c->easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
-        curl_easy_setopt(c->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-        curl_easy_setopt(c->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
         if (curl_multi_add_handle(sockets_multi(c->conns->sockets), c->easy) != CURLM_OK)
                 return error_errno(e, ENOMEM, "start a request");
         return 0;
@@ -166,15 +153,16 @@ static void abort_requests(struct conns *c, const struct fetch *f) {
         }
 }
 
+/* The words of oci's own requests. */
 static const char *retry_reason(enum oci_verdict verdict, CURL *easy) {
         long code = 0;
 
         if (verdict == OCI_VERDICT_LOCATE)
                 return "expired";
         if (verdict == OCI_VERDICT_NO_RANGES)
-                return "no-ranges";
+                return "ranges";
         curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &code);
-        return code >= 400 ? "status" : "connection";
+        return code == 429 ? "throttled" : code >= 400 ? "status" : "reset";
 }
 
 static void degrade(struct conns *c, struct fetch *f) {

@@ -126,31 +126,44 @@ static int zstd_run(struct decoder *d, ZSTD_inBuffer *in, ZSTD_outBuffer *out, s
         return 1;
 }
 
+static int run_gzip(struct decoder *d, const char **in, size_t *in_len, void *out, size_t size,
+                    size_t *ret_len, struct error *e) {
+        struct inflate_state *g = d->gzip;
+        uint32_t n = *in_len < UINT32_MAX ? (uint32_t)*in_len : UINT32_MAX;
+
+        g->next_in = (uint8_t *)*in;
+        g->avail_in = n;
+        g->next_out = out;
+        g->avail_out = (uint32_t)size;
+        int r = gzip_run(d, e);
+        if (r < 0)
+                return r; /* what ISA-L has counted is not to be used then */
+        if (g->avail_in > n || g->avail_out > size)
+                return error_set(e, ERROR_INVALID, "the gzip stream is damaged (it ends inside a code)");
+        *ret_len = size - g->avail_out;
+        *in += n - g->avail_in;
+        *in_len -= n - g->avail_in;
+        return r;
+}
+
+static int run_zstd(struct decoder *d, const char **in, size_t *in_len, void *out, size_t size,
+                    size_t *ret_len, struct error *e) {
+        ZSTD_inBuffer i = { *in, *in_len, 0 };
+        ZSTD_outBuffer o = { out, size, 0 };
+        int r = zstd_run(d, &i, &o, e);
+
+        if (r < 0)
+                return r;
+        *ret_len = o.pos;
+        *in += i.pos;
+        *in_len -= i.pos;
+        return r;
+}
+
 int decoder_run(struct decoder *d, const char **in, size_t *in_len, void *out, size_t size, size_t *ret_len,
                 struct error *e) {
-        int r;
-
-        if (d->codec == PLAN_CODEC_GZIP) {
-                uint32_t n = *in_len < UINT32_MAX ? (uint32_t)*in_len : UINT32_MAX;
-
-                d->gzip->next_in = (uint8_t *)*in;
-                d->gzip->avail_in = n;
-                d->gzip->next_out = out;
-                d->gzip->avail_out = (uint32_t)size;
-                r = gzip_run(d, e);
-                *ret_len = size - d->gzip->avail_out;
-                *in += n - d->gzip->avail_in;
-                *in_len -= n - d->gzip->avail_in;
-        } else {
-                ZSTD_inBuffer i = { *in, *in_len, 0 };
-                ZSTD_outBuffer o = { out, size, 0 };
-
-                r = zstd_run(d, &i, &o, e);
-                *ret_len = o.pos;
-                *in += i.pos;
-                *in_len -= i.pos;
-        }
-        return r;
+        return d->codec == PLAN_CODEC_GZIP ? run_gzip(d, in, in_len, out, size, ret_len, e)
+                                           : run_zstd(d, in, in_len, out, size, ret_len, e);
 }
 
 int decoder_end(const struct decoder *d, struct error *e) {

@@ -142,6 +142,7 @@ static int verify(struct attempt *a, bool *ret_mismatch, struct error *e) {
                 return 0;
         *ret_mismatch = true;
         metric_add(DIGEST_MISMATCHES, 1, oci_blob_registry(t->order.source));
+        (void)oci_blob_distrust(t->order.source); /* the next attempt asks elsewhere if it can */
         return error_set(
             e, ERROR_DATA_LOSS,
             "blob %s from %s does not match its digest (got %s); the registry or a proxy serves wrong bytes",

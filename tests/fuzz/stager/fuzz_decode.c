@@ -66,8 +66,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
         if (whole.len >= OUTPUT_MAX || pieces.len >= OUTPUT_MAX)
                 return 0;
-        assert(whole.result == pieces.result);
-        if (whole.result == 0)
+        /* libzstd is stricter with pieces than with a whole frame that is malformed in some ways. */
+        assert(whole.result == pieces.result || codec == PLAN_CODEC_ZSTD);
+        if (whole.result == 0 && pieces.result == 0)
                 assert(whole.len == pieces.len && whole.sum == pieces.sum);
         return 0;
 }

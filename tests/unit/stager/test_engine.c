@@ -371,6 +371,7 @@ static void test_one_wrong_answer_is_fetched_again(void **state) {
         go(d);
         assert_blob(d);
         assert_int_equal(w->server.flip, 0);
+        assert_int_equal(w->server.distrusted, 1);
 }
 
 static void test_wrong_bytes_are_data_loss_and_leave_nothing(void **state) {

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine_bench: one blob through the engine alone, without jobs and cache, to see what the pipeline costs.
+ *
+ *   engine_bench HOST:PORT/REPOSITORY DIGEST SIZE DIR [raw|tar|gzip|zstd] [KEY=VALUE ...]
+ *
+ * The registry is asked by plain HTTP. Prints one line of JSON.
+ */
+#include "base/text.h"
+#include "stager/engine.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/resource.h>
+
+static struct {
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        bool done;
+        int result;
+        struct transfer_result placed;
+        struct error error;
+} outcome = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+
+static void on_done(void *userdata, int result, const struct transfer_result *r, const struct error *e) {
+        LOCK_SCOPE(&outcome.lock);
+
+        (void)userdata;
+        outcome.done = true;
+        outcome.result = result;
+        outcome.placed = *r;
+        outcome.error = *e;
+        pthread_cond_signal(&outcome.changed);
+}
+
+static void wait_done(void) {
+        LOCK_SCOPE(&outcome.lock);
+
+        while (!outcome.done)
+                pthread_cond_wait(&outcome.changed, &outcome.lock);
+}
+
+static uint64_t written_bytes(void) {
+        _cleanup_free_ char *line = NULL;
+        size_t size = 0;
+        unsigned long long n = 0;
+        FILE *f = fopen("/proc/self/io", "r");
+
+        while (f && getline(&line, &size, f) > 0)
+                if (sscanf(line, "write_bytes: %llu", &n) == 1)
+                        break;
+        if (f)
+                fclose(f);
+        return n;
+}
+
+static void print(const struct transfer *t, const char *io, double seconds, uint64_t written) {
+        struct transfer_progress p;
+        struct rusage u;
+
+        transfer_progress(t, &p);
+        getrusage(RUSAGE_SELF, &u);
+        printf("{\"seconds\":%.3f,\"cpu\":%.3f,\"rssMiB\":%.1f,\"io\":\"%s\",\"placed\":%" PRIu64
+               ",\"files\":%" PRIu64 ",\"received\":%" PRIu64 ",\"retries\":%" PRIu64 ",\"written\":%.3f}\n",
+               seconds,
+               (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+                   (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6,
+               (double)u.ru_maxrss / 1024.0, io, outcome.placed.bytes, outcome.placed.files, p.received,
+               p.retries, outcome.placed.bytes ? (double)written / (double)outcome.placed.bytes : 0.0);
+}
+
+static int run(const struct settings *s, struct transfer_order *o, struct error *e) {
+        _cleanup_(engine_freep) struct engine *g = NULL;
+        struct transfer *t;
+        int r = engine_new(&g, s, e);
+
+        if (r < 0)
+                return r;
+        uint64_t before = written_bytes(), start = time_monotonic_ns();
+        r = engine_start(&t, g, o, on_done, e);
+        if (r < 0)
+                return r;
+        wait_done();
+        print(t, engine_io(g), (double)(time_monotonic_ns() - start) / 1e9, written_bytes() - before);
+        transfer_free(t);
+        return outcome.result < 0 ? error_copy(e, &outcome.error) : 0;
+}
+
+static int set(struct settings *s, const char *pair, struct error *e) {
+        _cleanup_free_ char *key = strdup(pair);
+        char *value = key ? strchr(key, '=') : NULL;
+
+        if (!value)
+                return error_set(e, ERROR_INVALID, "%s is not KEY=VALUE", pair);
+        *value++ = '\0';
+        return settings_set(s, key, value, e);
+}
+
+static int trust_plain_http(struct settings *s, const char *host) {
+        s->registries = calloc(1, sizeof *s->registries);
+        if (!s->registries || !(s->registries[0].host = strdup(host)))
+                return -ENOMEM;
+        s->registries[0].plain_http = true;
+        s->n_registries = 1;
+        return 0;
+}
+
+static int choose(struct transfer_order *o, const char *how, struct error *e) {
+        o->packing = strcmp(how, "raw") == 0 ? PLAN_RAW : PLAN_TAR;
+        if (strcmp(how, "gzip") == 0)
+                o->codec = PLAN_CODEC_GZIP;
+        else if (strcmp(how, "zstd") == 0)
+                o->codec = PLAN_CODEC_ZSTD;
+        else if (strcmp(how, "raw") != 0 && strcmp(how, "tar") != 0)
+                return error_set(e, ERROR_INVALID, "%s is none of raw, tar, gzip, zstd", how);
+        return 0;
+}
+
+static int bench(int argc, char *argv[], struct error *e) {
+        _cleanup_(settings_freep) struct settings *s = NULL;
+        _cleanup_(oci_reference_freep) struct oci_reference *reference = NULL;
+        _cleanup_(oci_client_freep) struct oci_client *client = NULL;
+        _cleanup_(oci_blob_freep) struct oci_blob *blob = NULL;
+        struct transfer_order o = { .size = strtoull(argv[3], NULL, 10) };
+        int r = settings_new(&s, e);
+
+        for (int i = 6; r == 0 && i < argc; i++)
+                r = set(s, argv[i], e);
+        if (r == 0)
+                r = oci_reference_parse(&reference, argv[1], e);
+        if (r == 0 && digest_parse(&o.digest, argv[2], strlen(argv[2])) < 0)
+                r = error_set(e, ERROR_INVALID, "%s is not a digest", argv[2]);
+        if (r == 0)
+                r = choose(&o, argc > 5 ? argv[5] : "raw", e);
+        if (r == 0 && !reference->is_layout && trust_plain_http(s, reference->host) < 0)
+                r = error_errno(e, ENOMEM, "engine_bench");
+        if (r == 0)
+                r = oci_client_new(&client, s, e);
+        if (r == 0)
+                r = oci_blob_new(&blob, client, reference, NULL, &o.digest, o.size, e);
+        if (r < 0)
+                return r;
+        _cleanup_close_ int dir_fd = open(argv[4], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (dir_fd < 0)
+                return error_errno(e, errno, "%s", argv[4]);
+        o.dir_fd = dir_fd;
+        o.source = blob;
+        return run(s, &o, e);
+}
+
+int main(int argc, char *argv[]) {
+        struct error e;
+
+        if (argc < 5) {
+                fprintf(stderr, "usage: %s REPOSITORY DIGEST SIZE DIR [raw|tar|gzip|zstd] [KEY=VALUE ...]\n",
+                        argv[0]);
+                return 2;
+        }
+        curl_global_init(CURL_GLOBAL_DEFAULT);
+        if (bench(argc, argv, &e) < 0) {
+                fprintf(stderr, "%s\n", e.text);
+                return EXIT_FAILURE;
+        }
+        return EXIT_SUCCESS;
+}
