@@ -117,7 +117,8 @@ __attribute__((format(printf, 3, 0))) static void on_cyaml_log(cyaml_log_t level
                                                                const char *fmt, va_list ap) {
         static const char unexpected[] = "Unexpected key: ";
         struct complaint *c = userdata;
-        char line[512], *text = line;
+        char line[512];
+        const char *text = line;
 
         if (level < CYAML_LOG_ERROR)
                 return;
@@ -133,7 +134,7 @@ __attribute__((format(printf, 3, 0))) static void on_cyaml_log(cyaml_log_t level
                 return;
         if (text_starts_with(text, unexpected)) {
                 prepend_key(c, text + strlen(unexpected), false);
-                text = strcpy(line, "there is no such key");
+                text = "there is no such key";
         }
         snprintf(c->what, sizeof c->what, "%.255s", text);
 }

@@ -39,8 +39,9 @@ int cache_layer_open(struct cache *c, const struct digest *digest, struct error 
 }
 
 void cache_model_record_name(char name[static DIGEST_HEX_SIZE + 5], const struct digest *key) {
-        digest_hex(key, name);
-        strcat(name, ".json");
+        char hex[DIGEST_HEX_SIZE];
+
+        snprintf(name, DIGEST_HEX_SIZE + 5, "%s.json", digest_hex(key, hex));
 }
 
 char *cache_model_path(const struct cache *c, const struct digest *key) {

@@ -100,7 +100,7 @@ struct stage_job {
         int64_t since_ms;
 };
 
-void *job_main(void *job);
+void *job_main(void *arg);                               /* a struct job */
 void job_set_state(struct job *j, enum job_state state); /* lock held */
 const char *job_state_name(enum job_state state);
 struct job *job_ref(struct job *j); /* lock held */

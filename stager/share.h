@@ -41,7 +41,7 @@ struct share {
 /* Joins the transfer of @blob, or starts it for @j. *ret_started says which. Lock not held. */
 int share_get(struct share **ret, bool *ret_started, struct job *j, const struct plan_blob *blob,
               struct error *e);
-void share_progress(const struct share *s, struct transfer_progress *ret); /* lock held */
-void share_unref(struct share *s);                                         /* lock held */
+void share_progress(const struct share *x, struct transfer_progress *ret); /* lock held */
+void share_unref(struct share *x);                                         /* lock held */
 /* Ends the transfers that @j started and nobody else wants. Lock held. */
 void share_cancel_lonely(struct job *j);

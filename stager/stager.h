@@ -67,7 +67,7 @@ struct stage_job; /* a request's handle on a job; each from stager_stage() is to
 /* Starts or joins. Returns at once; a hit is a job that is ready. Fails only for what is known at once
  * (policy, arguments). */
 int stager_stage(struct stage_job **ret, struct stager *s, const struct stage_request *r, struct error *e);
-void stage_job_leave(struct stage_job *j);
+void stage_job_leave(struct stage_job *h);
 DEFINE_CLEANUP(struct stage_job *, stage_job_leave);
 
 struct stage_outcome {
@@ -79,9 +79,9 @@ struct stage_outcome {
 };
 /* Waits until ready, failed (its error), or @timeout_ms (-1: for ever) has passed or stage_job_interrupt()
  * was called: ERROR_IN_PROGRESS, the text tells the progress. */
-int stage_job_wait(struct stage_job *j, int64_t timeout_ms, struct stage_outcome *ret, struct error *e);
-void stage_job_interrupt(struct stage_job *j); /* from any thread */
-int stage_job_progress(struct stage_job *j, struct stage_progress *ret);
+int stage_job_wait(struct stage_job *h, int64_t timeout_ms, struct stage_outcome *ret, struct error *e);
+void stage_job_interrupt(struct stage_job *h); /* from any thread */
+int stage_job_progress(struct stage_job *h, struct stage_progress *ret);
 
 /* True if @reference, as it was last resolved, is the model with @key, which is here. Asks nobody. */
 bool stager_is_cached_as(struct stager *s, const struct oci_reference *reference,

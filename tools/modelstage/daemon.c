@@ -26,7 +26,7 @@ static int try_socket(const char *path) {
                 return -errno;
         if (strlen(path) >= sizeof address.sun_path)
                 return -ENAMETOOLONG;
-        strcpy(address.sun_path, path);
+        memcpy(address.sun_path, path, strlen(path) + 1);
         if (connect(fd, (const struct sockaddr *)&address, sizeof address) < 0)
                 return -errno;
         return 0;

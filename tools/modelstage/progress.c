@@ -62,7 +62,7 @@ struct progress *progress_new(const char *const *titles, size_t n, bool quiet) {
         p->colour = wants_colour();
         for (size_t i = 0; i < n; i++) {
                 p->models[i].title = cli_strdup(titles[i]);
-                strcpy(p->models[i].state, "waiting");
+                snprintf(p->models[i].state, sizeof p->models[i].state, "waiting");
                 p->models[i].eta_ms = -1;
         }
         if (!p->terminal)
