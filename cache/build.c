@@ -27,34 +27,50 @@ struct build {
         const struct oci_selection *selection;
         bool is_private;
         char hex[DIGEST_HEX_SIZE]; /* of the key */
-        int *layer_fds;            /* one a blob */
-        char *staging;             /* name in staging/ */
+        int *layer_fds;            /* one a blob, as far as they are open and held */
+        size_t n_layers;
+        char *staging; /* name in staging/ */
         struct cache_tree_total total;
 };
 
 static void close_layers(struct build *b) {
-        for (size_t i = 0; i < b->plan->n_blobs; i++) {
-                cache_layer_unhold(b->cache, &b->plan->blobs[i].digest);
-                if (b->layer_fds[i] >= 0)
-                        close(b->layer_fds[i]);
+        while (b->n_layers > 0) {
+                close(b->layer_fds[--b->n_layers]);
+                cache_layer_unhold(b->cache, &b->plan->blobs[b->n_layers].digest);
         }
         free(b->layer_fds);
 }
 
-static int open_layers(struct build *b, struct error *e) {
-        const struct model_plan *p = b->plan;
+static int open_layer(struct cache *c, const struct plan_blob *blob, struct error *e) {
         char text[DIGEST_TEXT_SIZE];
+        int fd;
 
-        for (size_t i = 0; i < p->n_blobs; i++) {
-                if (!cache_layer_find(b->cache, &p->blobs[i].digest, p->blobs[i].packing, NULL))
-                        return error_set(e, ERROR_NOT_FOUND, "layer %s is not here",
-                                         digest_format(&p->blobs[i].digest, text));
-                b->layer_fds[i] = cache_layer_open(b->cache, &p->blobs[i].digest, e);
-                if (b->layer_fds[i] == -ENOENT)
-                        return error_set(e, ERROR_INTERNAL, "layer %s has vanished from the disk",
-                                         digest_format(&p->blobs[i].digest, text));
-                if (b->layer_fds[i] < 0)
-                        return b->layer_fds[i];
+        if (!cache_layer_find(c, &blob->digest, blob->packing, NULL))
+                return error_set(e, ERROR_NOT_FOUND, "layer %s is not here",
+                                 digest_format(&blob->digest, text));
+        fd = cache_layer_open(c, &blob->digest, e);
+        if (fd == -ENOENT)
+                return error_set(e, ERROR_INTERNAL, "layer %s has vanished from the disk",
+                                 digest_format(&blob->digest, text));
+        return fd;
+}
+
+/* Held first, then looked for: what is found stays. */
+static int open_layers(struct build *b, struct error *e) {
+        b->layer_fds = calloc(b->plan->n_blobs + 1, sizeof *b->layer_fds);
+        if (!b->layer_fds)
+                return error_errno(e, ENOMEM, "build a model");
+        for (size_t i = 0; i < b->plan->n_blobs; i++) {
+                const struct plan_blob *blob = &b->plan->blobs[i];
+                int fd;
+
+                cache_layer_hold(b->cache, &blob->digest);
+                fd = open_layer(b->cache, blob, e);
+                if (fd < 0) {
+                        cache_layer_unhold(b->cache, &blob->digest);
+                        return fd;
+                }
+                b->layer_fds[b->n_layers++] = fd;
         }
         return 0;
 }
@@ -188,13 +204,6 @@ int cache_model_build(struct cache *c, const struct digest *key, const struct mo
         CACHE_GUARD_SCOPE(c, CACHE_GUARD_MODEL, b.hex);
         if (cache_model_find(c, key, &here) >= 0)
                 return 0;
-        b.layer_fds = malloc((plan->n_blobs + 1) * sizeof *b.layer_fds);
-        if (!b.layer_fds)
-                return error_errno(e, ENOMEM, "build model %s", plan->reference->text);
-        for (size_t i = 0; i < plan->n_blobs; i++) {
-                b.layer_fds[i] = -1;
-                cache_layer_hold(c, &plan->blobs[i].digest);
-        }
         r = build(&b, e);
         close_layers(&b);
         return r < 0 ? error_wrap(e, "build model %s", plan->reference->text) : 0;

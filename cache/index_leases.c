@@ -89,7 +89,7 @@ static int read_leases(struct cache_index *ix, sqlite3_stmt *st, struct cache_le
 
         while ((r = cache_sql_step(ix->sql, st, e)) > 0) {
                 if (*n == size) {
-                        struct cache_lease **more = reallocarray(*list, size = 2 * size + 16, sizeof *more);
+                        struct cache_lease **more = reallocarray(*list, size = 2 * size + 16, sizeof(void *));
 
                         if (!more)
                                 return error_errno(e, ENOMEM, "list leases");

@@ -48,7 +48,7 @@ static int read_models(struct cache_index *ix, sqlite3_stmt *st, struct cache_mo
 
         while ((r = cache_sql_step(ix->sql, st, e)) > 0) {
                 if (*n == size) {
-                        struct cache_model **more = reallocarray(*list, size = 2 * size + 16, sizeof *more);
+                        struct cache_model **more = reallocarray(*list, size = 2 * size + 16, sizeof(void *));
 
                         if (!more)
                                 return error_errno(e, ENOMEM, "list models");

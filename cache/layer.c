@@ -169,7 +169,7 @@ int cache_staging_seal(struct cache_staging *staging, const struct cache_layer *
         CACHE_GUARD_SCOPE(s->cache, CACHE_GUARD_LAYER, hex);
         if (cache_layer_find(s->cache, &s->digest, s->packing, NULL))
                 return 0;
-        if ((r = move_in(s, &l, hex, e)) < 0 || (r = cache_index_layer_put(s->cache->index, &l, e)) < 0)
+        if (move_in(s, &l, hex, e) < 0 || cache_index_layer_put(s->cache->index, &l, e) < 0)
                 return error_wrap(e, "seal layer %s", hex);
         return 0;
 }

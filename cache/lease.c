@@ -228,8 +228,8 @@ static int is_ours(bool *ret, const struct cache *c, const char *target, struct 
 }
 
 static int take_down(struct cache *c, const char *target, bool has_lease, struct error *e) {
-        enum place place;
-        bool ours;
+        enum place place = PLACE_MISSING;
+        bool ours = false;
         int r;
 
         r = look(&place, target, e);

@@ -129,8 +129,8 @@ int cache_model_match(struct cache *c, const char *text, struct cache_model ***r
                       struct error *e) {
         _cleanup_(oci_reference_freep) struct oci_reference *reference = NULL;
         struct name name = { .hex = hex_prefix(text) };
-        struct cache_model **list;
-        size_t n, found;
+        struct cache_model **list = NULL;
+        size_t n = 0, found;
         int r = 0;
 
         if (!text_starts_with(text, "sha256:"))
@@ -169,11 +169,10 @@ int cache_model_record(struct cache *c, const struct digest *key, json_t **ret, 
         _cleanup_free_ char *text = NULL;
         char name[DIGEST_HEX_SIZE + 5];
         size_t len;
-        int r;
 
         cache_model_record_name(name, key);
-        if ((r = path_read_file(&text, &len, c->models_fd, name, RECORD_MAX, e)) < 0 ||
-            (r = cache_record_model_parse(&rec, ret, text, len, e)) < 0)
+        if (path_read_file(&text, &len, c->models_fd, name, RECORD_MAX, e) < 0 ||
+            cache_record_model_parse(&rec, ret, text, len, e) < 0)
                 return error_wrap(e, "record of model %s", name);
         return 0;
 }
@@ -196,15 +195,15 @@ int cache_model_pin(struct cache *c, const struct digest *key, bool pin, int64_t
         cache_model_record_name(name, key);
         CACHE_GUARD_SCOPE(c, CACHE_GUARD_MODEL, hex);
         r = cache_model_find(c, key, &m);
-        if (r < 0)
+        if (r < 0 || !m)
                 return not_here(hex, r, e);
         if (m->pinned == pin && m->expires_ms == expires_ms)
                 return 0;
-        if ((r = cache_model_record(c, key, &record, e)) < 0 ||
-            (r = cache_record_model_pin(record, pin, expires_ms, e)) < 0 ||
-            (r = cache_record_model_print(&text, record, e)) < 0 ||
-            (r = path_write_file(c->models_fd, name, text, strlen(text), 0600, e)) < 0 ||
-            (r = cache_index_model_pin(c->index, key, pin, expires_ms, e)) < 0)
+        if (cache_model_record(c, key, &record, e) < 0 ||
+            cache_record_model_pin(record, pin, expires_ms, e) < 0 ||
+            cache_record_model_print(&text, record, e) < 0 ||
+            path_write_file(c->models_fd, name, text, strlen(text), 0600, e) < 0 ||
+            cache_index_model_pin(c->index, key, pin, expires_ms, e) < 0)
                 return error_wrap(e, "pin model %s", hex);
         return 0;
 }
@@ -273,7 +272,7 @@ __attribute__((noinline)) static int add_file(struct file_list *l, const struct 
                                               struct error *e) {
         char path[PATH_MAX];
 
-        if (l->n == l->size) {
+        if (!l->files || l->n == l->size) {
                 struct cache_file *more = reallocarray(l->files, l->size = 2 * l->size + 64, sizeof *more);
 
                 if (!more)

@@ -179,14 +179,10 @@ static int recover_model(struct cache *c, int dir_fd, const char *name, struct e
 }
 
 int cache_recover(struct cache *c, struct error *e) {
-        int r;
-
-        if ((r = for_names(c->staging_fd, remove_name, c, e)) < 0 ||
-            (r = cache_index_repair_begin(c->index, e)) < 0)
+        if (for_names(c->staging_fd, remove_name, c, e) < 0 || cache_index_repair_begin(c->index, e) < 0)
                 return error_wrap(e, "clean up %s", c->root);
-        if ((r = for_names(c->layers_fd, recover_layer, c, e)) < 0 ||
-            (r = for_names(c->models_fd, recover_model, c, e)) < 0 ||
-            (r = cache_index_repair_end(c->index, e)) < 0) {
+        if (for_names(c->layers_fd, recover_layer, c, e) < 0 ||
+            for_names(c->models_fd, recover_model, c, e) < 0 || cache_index_repair_end(c->index, e) < 0) {
                 cache_index_repair_abort(c->index);
                 return error_wrap(e, "clean up %s", c->root);
         }

@@ -76,7 +76,7 @@ static int find_source(struct writer *w, const struct cache_tree_node *n, struct
         int len;
 
         if (n->raw) {
-                strcpy(w->source, "blob");
+                memcpy(w->source, "blob", sizeof "blob");
                 return 0;
         }
         if (!p && cache_tree_path(n, path) == 0)
@@ -112,7 +112,7 @@ static int open_source(struct writer *w, const struct cache_tree_node *n, const 
         if (w->from.fd < 0)
                 return w->from.fd;
         w->from.layer = n->layer;
-        strcpy(w->from.path, slash ? w->source : "");
+        snprintf(w->from.path, sizeof w->from.path, "%s", slash ? w->source : "");
         return 0;
 }
 
