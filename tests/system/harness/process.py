@@ -1,11 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs that a test starts: their output goes to a file, they end with the test, nobody waits without a deadline."""
+import ctypes
 import os
 import signal
 import subprocess
 import time
 
 DEADLINE = float(os.environ.get("MS_DEADLINE", "60"))  # seconds; how long something may take before a test gives up
+
+
+LIBC = ctypes.CDLL(None)  # before any fork
+PR_SET_PDEATHSIG = 1
+
+
+def _die_with_the_test():
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # also when pytest itself is killed
 
 
 class Timeout(AssertionError):
@@ -31,7 +40,7 @@ class Process:
         self.args, self.log_path = [str(a) for a in args], log_path
         with open(log_path, "ab") as log:
             self.popen = subprocess.Popen(self.args, stdout=stdout or log, stderr=log, stdin=stdin or subprocess.DEVNULL,
-                                          env=env)
+                                          env=env, preexec_fn=_die_with_the_test)
 
     @property
     def pid(self):
