@@ -227,7 +227,7 @@ static int is_ours(bool *ret, const struct cache *c, const char *target, struct 
         return 0;
 }
 
-static int take_down(struct cache *c, const char *target, bool has_lease, struct error *e) {
+static int take_down(struct cache *c, const char *target, bool has_lease, bool keep_target, struct error *e) {
         enum place place = PLACE_MISSING;
         bool ours = false;
         int r;
@@ -243,18 +243,20 @@ static int take_down(struct cache *c, const char *target, bool has_lease, struct
                         return error_set(e, ERROR_PRECONDITION,
                                          "what is mounted at %s is not a model of this cache", target);
         }
-        if (place == PLACE_MISSING || (place == PLACE_DIRECTORY && !has_lease))
-                return 0;
-        r = mount_detach(target, e);
-        if (r < 0)
-                return r;
-        /* What lies in the directory below the mount is not ours. */
-        if (rmdir(target) < 0 && errno != ENOENT && errno != ENOTEMPTY && errno != EEXIST)
+        if (place == PLACE_MOUNT || has_lease) {
+                r = mount_detach(target, e);
+                if (r < 0)
+                        return r;
+        }
+        /* After a reboot there is a directory without a lease. What lies in it is not ours. */
+        if (!keep_target && place != PLACE_MISSING && rmdir(target) < 0 && errno != ENOENT &&
+            errno != ENOTEMPTY && errno != EEXIST)
                 return error_errno(e, errno, "remove target %s", target);
         return 0;
 }
 
-int cache_unpublish(struct cache *c, const char *volume_id, const char *target, struct error *e) {
+int cache_unpublish(struct cache *c, const char *volume_id, const char *target, bool keep_target,
+                    struct error *e) {
         _cleanup_(cache_lease_freep) struct cache_lease *lease = NULL;
         int r;
 
@@ -267,7 +269,7 @@ int cache_unpublish(struct cache *c, const char *volume_id, const char *target, 
                 return error_errno(e, r, "find the lease of %s", target);
         if (lease && volume_id && *lease->volume_id && strcmp(lease->volume_id, volume_id) != 0)
                 return 0;
-        r = take_down(c, target, lease != NULL, e);
+        r = take_down(c, target, lease != NULL, keep_target, e);
         if (r < 0 || !lease)
                 return r;
         return cache_index_lease_delete(c->index, target, e);

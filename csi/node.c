@@ -19,7 +19,7 @@ static int unpublish(struct rpc_call *call, const ProtobufCMessage *msg, void *u
 
         int r = csi_check_volume_and_path(req->volume_id, "target_path", req->target_path, e);
         if (r >= 0)
-                r = cache_unpublish(csi->cache, req->volume_id, req->target_path, e);
+                r = cache_unpublish(csi->cache, req->volume_id, req->target_path, false, e);
         if (r < 0) {
                 log_warning("unpublish of volume %s: %s", req->volume_id, e->text);
                 return r;

@@ -168,7 +168,7 @@ int control_unmount(struct rpc_call *call, const ProtobufCMessage *m, void *user
         if (strcmp(lease->volume_id, "cli") != 0)
                 return error_set(e, ERROR_PRECONDITION, "%s belongs to volume %s; its pod has to go first",
                                  req->target, lease->volume_id);
-        r = cache_unpublish(c->cache, "cli", req->target, e);
+        r = cache_unpublish(c->cache, "cli", req->target, true, e);
         return r < 0 ? r : rpc_call_reply(call, &reply.base, e);
 }
 

@@ -93,7 +93,7 @@ const struct command commands[] = {
           ARG_BIT(SOCKET),
           cmd_umount,
           "undo modelstage mount",
-          "Unmounts DIR and removes the empty directory. Volumes of pods are not touched: they are "
+          "Unmounts DIR and leaves the directory. Volumes of pods are not touched: they are "
           "kubelet's.",
           "modelstage umount /mnt/mistral" },
         { "fetch",

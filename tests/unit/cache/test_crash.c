@@ -67,7 +67,7 @@ static void do_something(const struct fixture *f, struct test_rng *rng) {
                 (void)cache_model_remove(f->cache, &key, NULL, NULL);
                 break;
         case 1:
-                (void)cache_unpublish(f->cache, volume, target, NULL);
+                (void)cache_unpublish(f->cache, volume, target, false, NULL);
                 break;
         case 2:
                 (void)cache_model_pin(f->cache, &key, test_rng_next(rng) % 2, 0, NULL);

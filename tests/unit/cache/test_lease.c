@@ -68,7 +68,7 @@ static void test_a_published_model_can_be_read_and_not_written(void **state) {
         assert_true(digest_equal(&l->key, &key));
         cache_lease_free(l);
         assert_int_equal(cache_lease_find(f->cache, "other", target, &l), -ENOENT);
-        assert_ok(cache_unpublish(f->cache, "vol", target, &e), &e);
+        assert_ok(cache_unpublish(f->cache, "vol", target, false, &e), &e);
         assert_int_equal(access(target, F_OK), -1);
         assert_int_equal(cache_lease_count(f->cache), 0);
 }
@@ -127,7 +127,7 @@ static void test_a_foreign_mount_is_left_alone(void **state) {
         assert_int_equal(mount("tmpfs", target, "tmpfs", 0, NULL), 0);
         assert_int_equal(cache_publish(f->cache, "vol", &key, target, &e), -EEXIST);
         assert_int_equal(cache_lease_count(f->cache), 0);
-        assert_true(cache_unpublish(f->cache, "vol", target, &e) < 0);
+        assert_true(cache_unpublish(f->cache, "vol", target, false, &e) < 0);
         assert_int_equal(e.kind, ERROR_PRECONDITION);
         assert_true(is_mount(target));
 }
@@ -144,7 +144,7 @@ static void test_targets_that_are_no_safe_place_are_refused(void **state) {
 
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
                 assert_int_equal(cache_publish(f->cache, "vol", &key, bad[i], &e), -EINVAL);
-                assert_int_equal(cache_unpublish(f->cache, "vol", bad[i], &e), -EINVAL);
+                assert_int_equal(cache_unpublish(f->cache, "vol", bad[i], false, &e), -EINVAL);
         }
         assert_int_equal(cache_publish(f->cache, "vol", &key, NULL, &e), -EINVAL);
         target_of(f, "link", target);
@@ -181,7 +181,7 @@ static void test_a_mounted_model_is_not_removed(void **state) {
         assert_true(cache_model_remove(f->cache, &key, NULL, &e) < 0);
         assert_int_equal(e.kind, ERROR_PRECONDITION);
         assert_tree(target, "file=text");
-        assert_ok(cache_unpublish(f->cache, "vol", target, &e), &e);
+        assert_ok(cache_unpublish(f->cache, "vol", target, false, &e), &e);
         assert_ok(cache_model_remove(f->cache, &key, NULL, &e), &e);
 }
 
@@ -192,17 +192,19 @@ static void test_unpublish_is_idempotent_and_leaves_other_volumes_alone(void **s
         struct error e;
 
         target_of(f, "a", target);
-        assert_ok(cache_unpublish(f->cache, "vol", target, &e), &e);
-        assert_ok(cache_unpublish(f->cache, "vol", "/no/such/directory", &e), &e);
-        target_of(f, "plain", plain);
+        assert_ok(cache_unpublish(f->cache, "vol", target, false, &e), &e);
+        assert_ok(cache_unpublish(f->cache, "vol", "/no/such/directory", false, &e), &e);
+        target_of(f, "plain", plain); /* as a reboot leaves it */
         assert_int_equal(mkdir(plain, 0700), 0);
-        assert_ok(cache_unpublish(f->cache, "vol", plain, &e), &e);
+        assert_ok(cache_unpublish(f->cache, "vol", plain, true, &e), &e);
         assert_int_equal(access(plain, F_OK), 0);
+        assert_ok(cache_unpublish(f->cache, "vol", plain, false, &e), &e);
+        assert_int_equal(access(plain, F_OK), -1);
         assert_ok(cache_publish(f->cache, "vol", &key, target, &e), &e);
-        assert_ok(cache_unpublish(f->cache, "vol 2", target, &e), &e);
+        assert_ok(cache_unpublish(f->cache, "vol 2", target, false, &e), &e);
         assert_tree(target, "file=text");
-        assert_ok(cache_unpublish(f->cache, NULL, target, &e), &e);
-        assert_ok(cache_unpublish(f->cache, NULL, target, &e), &e);
+        assert_ok(cache_unpublish(f->cache, NULL, target, false, &e), &e);
+        assert_ok(cache_unpublish(f->cache, NULL, target, false, &e), &e);
         assert_int_equal(access(target, F_OK), -1);
 }
 
@@ -220,7 +222,7 @@ static void test_leases_survive_a_restart(void **state) {
         assert_int_equal(cache_lease_find(f->cache, "vol", target, &l), 0);
         cache_lease_free(l);
         assert_tree(target, "file=text");
-        assert_ok(cache_unpublish(f->cache, "vol", target, &e), &e);
+        assert_ok(cache_unpublish(f->cache, "vol", target, false, &e), &e);
 }
 
 static void test_a_lease_whose_mount_is_gone_is_dropped_at_start(void **state) {
@@ -271,7 +273,7 @@ static void test_a_mount_without_a_lease_gets_one_at_start(void **state) {
         assert_ok(cache_publish(f->cache, "vol", &key, target, &e), &e);
         assert_int_equal(cache_lease_find(f->cache, "vol", target, &l), 0);
         cache_lease_free(l);
-        assert_ok(cache_unpublish(f->cache, "vol", target, &e), &e);
+        assert_ok(cache_unpublish(f->cache, "vol", target, false, &e), &e);
         assert_int_equal(access(target, F_OK), -1);
 }
 
@@ -287,7 +289,7 @@ static void test_any_volume_may_unpublish_an_adopted_mount(void **state) {
         fixture_path(f, "root/index.db", index);
         assert_int_equal(unlink(index), 0);
         fixture_reopen(f);
-        assert_ok(cache_unpublish(f->cache, "vol", target, &e), &e);
+        assert_ok(cache_unpublish(f->cache, "vol", target, false, &e), &e);
         assert_int_equal(access(target, F_OK), -1);
         assert_int_equal(cache_lease_count(f->cache), 0);
 }
@@ -309,7 +311,7 @@ static void test_a_target_below_a_symbolic_link_keeps_its_lease(void **state) {
         assert_int_equal(cache_lease_count(f->cache), 1);
         assert_int_equal(cache_lease_find(f->cache, "vol", through, &l), 0);
         cache_lease_free(l);
-        assert_ok(cache_unpublish(f->cache, "vol", through, &e), &e);
+        assert_ok(cache_unpublish(f->cache, "vol", through, false, &e), &e);
         assert_false(is_mount(target));
 }
 
@@ -327,9 +329,9 @@ static void test_mounts_of_another_cache_are_not_ours(void **state) {
         assert_ok(cache_publish(g->cache, "vol", &key, target_of(f, "a", target), &e), &e);
         fixture_reopen(f);
         assert_int_equal(cache_lease_count(f->cache), 0);
-        assert_true(cache_unpublish(f->cache, "vol", target, &e) < 0);
+        assert_true(cache_unpublish(f->cache, "vol", target, false, &e) < 0);
         assert_int_equal(e.kind, ERROR_PRECONDITION);
-        assert_ok(cache_unpublish(g->cache, "vol", target, &e), &e);
+        assert_ok(cache_unpublish(g->cache, "vol", target, false, &e), &e);
         leases_teardown(&other);
 }
 
@@ -351,7 +353,7 @@ static void *publish_and_unpublish(void *userdata) {
 
                 /* Threads in pairs share a target: who comes second is refused. */
                 p->failed += r < 0 && r != -EEXIST;
-                p->failed += cache_unpublish(p->f->cache, p->volume, p->target, &p->error) < 0;
+                p->failed += cache_unpublish(p->f->cache, p->volume, p->target, false, &p->error) < 0;
         }
         return NULL;
 }
