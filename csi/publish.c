@@ -23,6 +23,7 @@
 #define VOLUME_ID_MAX 1024 /* the spec says 128; kubelet's own are 68 */
 #define MARGIN_MIN_MS 500  /* between our answer and the caller's deadline */
 #define MARGIN_MAX_MS 8000
+#define STAGE_TRIES 3
 
 int csi_check_volume_and_path(const char *volume_id, const char *field, const char *path, struct error *e) {
         if (!volume_id || !*volume_id)
@@ -132,6 +133,18 @@ static int stage(struct publish *p, struct error *e) {
         return 0;
 }
 
+/* Between "it is ready" and the lease somebody may remove the model; then it is staged again. */
+static int stage_and_mount(struct publish *p, struct error *e) {
+        for (unsigned tries = 1;; tries++) {
+                int r = stage(p, e);
+                if (r < 0)
+                        return r;
+                r = cache_publish(p->csi->cache, p->req->volume_id, &p->outcome.key, p->req->target_path, e);
+                if (r >= 0 || e->kind != ERROR_NOT_FOUND || tries == STAGE_TRIES)
+                        return r;
+        }
+}
+
 static int publish_volume(struct publish *p, struct error *e) {
         int r = read_request(p, e);
 
@@ -142,10 +155,7 @@ static int publish_volume(struct publish *p, struct error *e) {
                 p->mounted_before = r == 1;
                 return r;
         }
-        r = stage(p, e);
-        return r < 0
-                   ? r
-                   : cache_publish(p->csi->cache, p->req->volume_id, &p->outcome.key, p->req->target_path, e);
+        return stage_and_mount(p, e);
 }
 
 static void report(const struct publish *p, int r, const struct error *e, int64_t ms) {
