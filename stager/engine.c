@@ -5,6 +5,8 @@
  *
  *   queued -> running -> done() -> transfer_free() by its owner
  *
+ * One that is cancelled while it is queued ends at once, on a thread that does nothing else.
+ *
  * From done() on the transfer belongs to its owner, who may free it there and then: nothing here touches it
  * after that.
  */
@@ -21,21 +23,42 @@ static void cancel(struct transfer *t) {
         oci_blob_cancel(t->order.source);
 }
 
+/* Unlinks the transfer that @link leads to. Lock held. */
+static struct transfer *unlink_queued(struct engine *g, struct transfer **link) {
+        struct transfer *t = *link;
+
+        *link = t->next;
+        if (!t->next)
+                g->queue_end = link;
+        t->next = NULL;
+        return t;
+}
+
 static struct transfer *take_next(struct engine *g, unsigned place) {
         LOCK_SCOPE(&g->lock);
 
         while (!g->queue && !g->stopping)
                 pthread_cond_wait(&g->queued, &g->lock);
-        struct transfer *t = g->queue;
-        if (!t)
-                return NULL;
-        g->queue = t->next;
         if (!g->queue)
-                g->queue_end = &g->queue;
+                return NULL;
+        struct transfer *t = unlink_queued(g, &g->queue);
         g->running[place] = t;
         if (g->stopping)
                 cancel(t);
         return t;
+}
+
+/* One that was cancelled while it waited. It does not wait for a blob thread to say so. */
+static struct transfer *take_cancelled(struct engine *g) {
+        LOCK_SCOPE(&g->lock);
+
+        while (!g->stopping) {
+                for (struct transfer **link = &g->queue; *link; link = &(*link)->next)
+                        if (window_check(&(*link)->window, NULL) < 0)
+                                return unlink_queued(g, link);
+                pthread_cond_wait(&g->queued, &g->lock);
+        }
+        return NULL;
 }
 
 static void leave(struct engine *g, unsigned place) {
@@ -66,19 +89,40 @@ static void *blob_main(void *userdata) {
         return NULL;
 }
 
+static void *bury_main(void *userdata) {
+        struct engine *g = userdata;
+        struct transfer *t;
+
+        while ((t = take_cancelled(g))) {
+                const struct transfer_result none = { .bytes = 0 };
+                struct error e;
+                int r = window_check(&t->window, &e);
+
+                t->done(t->order.userdata, r, &none, &e);
+        }
+        return NULL;
+}
+
 static int start_threads(struct engine *g, struct error *e) {
-        for (; g->n_threads < ENGINE_BLOB_THREADS; g->n_threads++) {
+        int r = 0;
+
+        while (r == 0 && g->n_threads < ENGINE_BLOB_THREADS) {
                 struct blob_thread *b = malloc(sizeof *b);
 
                 if (!b)
                         return error_errno(e, ENOMEM, "start the engine");
                 *b = (struct blob_thread){ g, g->n_threads };
-                int r = pthread_create(&g->threads[g->n_threads], NULL, blob_main, b);
-                if (r != 0) {
+                r = pthread_create(&g->threads[g->n_threads], NULL, blob_main, b);
+                if (r != 0)
                         free(b);
-                        return error_errno(e, r, "start a thread of the engine");
-                }
+                else
+                        g->n_threads++;
         }
+        if (r == 0)
+                r = pthread_create(&g->threads[g->n_threads], NULL, bury_main, g);
+        if (r != 0)
+                return error_errno(e, r, "start a thread of the engine");
+        g->n_threads++;
         return 0;
 }
 
@@ -137,7 +181,7 @@ static void enqueue(struct engine *g, struct transfer *t) {
         assert(!g->stopping);
         *g->queue_end = t;
         g->queue_end = &t->next;
-        pthread_cond_signal(&g->queued);
+        pthread_cond_broadcast(&g->queued); /* one thread looks for something else */
 }
 
 int engine_start(struct transfer **ret, struct engine *g, const struct transfer_order *order,
@@ -181,6 +225,8 @@ void transfer_progress(const struct transfer *t, struct transfer_progress *ret) 
 
 void transfer_cancel(struct transfer *t) {
         cancel(t);
+        LOCK_SCOPE(&t->engine->lock);
+        pthread_cond_broadcast(&t->engine->queued);
 }
 
 void transfer_free(struct transfer *t) {

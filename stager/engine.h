@@ -53,12 +53,13 @@ struct transfer_progress {
 };
 
 struct transfer;
-/* Queues; runs when a blob thread is free. @done runs once, on a blob thread, after everything is placed,
- * verified and durable (result 0) or given up (a negative errno and @e); the files are then closed. */
+/* Queues; runs when a blob thread is free. @done runs once, on a thread of the engine, after everything is
+ * placed, verified and durable (result 0) or given up (a negative errno and @e); the files are then closed.
+ */
 int engine_start(struct transfer **ret, struct engine *g, const struct transfer_order *order,
                  void (*done)(void *userdata, int result, const struct transfer_result *r,
                               const struct error *e),
                  struct error *e);
 void transfer_progress(const struct transfer *t, struct transfer_progress *ret); /* any thread */
-void transfer_cancel(struct transfer *t); /* any thread; done() still runs */
+void transfer_cancel(struct transfer *t); /* any thread, before engine_free(); done() still runs */
 void transfer_free(struct transfer *t);   /* after done() ran */

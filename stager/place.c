@@ -146,7 +146,7 @@ static bool drop_direct(struct place_file *f, int result) {
                 return false;
         if (fcntl(f->fd, F_SETFL, flags & ~O_DIRECT) < 0)
                 return false;
-        f->direct = false;
+        f->direct = f->placer->direct = false; /* nor are later files tried */
         log_info("The file system refuses direct writes (%s); writing through the page cache",
                  strerror(-result));
         return true;
@@ -225,7 +225,7 @@ static int allocate(struct place_file *f, uint64_t upto, struct error *e) {
         return 0;
 }
 
-static int open_new(struct placer *p, bool *ret_direct, int parent_fd, const char *name, struct error *e) {
+static int open_new(bool *ret_direct, int parent_fd, const char *name, struct error *e) {
         int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
 
         if (*ret_direct) {
@@ -237,19 +237,31 @@ static int open_new(struct placer *p, bool *ret_direct, int parent_fd, const cha
                         return error_errno(e, errno, "create %s", name);
                 log_info("The file system has no direct writes; writing through the page cache");
                 (void)unlinkat(parent_fd, name, 0); /* made before it was refused */
-                *ret_direct = p->direct = false;
+                *ret_direct = false;
         }
         int fd = openat(parent_fd, name, flags, 0600);
         return fd < 0 ? error_errno(e, errno, "create %s", name) : fd;
 }
 
+static bool wants_direct(struct placer *p) {
+        LOCK_SCOPE(&p->lock);
+        return p->direct;
+}
+
+static void forget_direct(struct placer *p) {
+        LOCK_SCOPE(&p->lock);
+        p->direct = false;
+}
+
 static int open_file(struct place_file **ret, struct placer *p, int parent_fd, const char *name,
                      const struct place_file *as, struct error *e) {
-        bool direct = as->large && p->direct;
-        int fd = open_new(p, &direct, parent_fd, name, e);
+        bool direct = as->large && wants_direct(p), asked = direct;
+        int fd = open_new(&direct, parent_fd, name, e);
 
         if (fd < 0)
                 return fd;
+        if (asked && !direct)
+                forget_direct(p);
         struct place_file *f = malloc(sizeof *f);
         if (!f) {
                 close(fd);

@@ -22,7 +22,7 @@ struct placer {
         struct reactor *reactor; /* NULL: every file by pwrite, no arena */
         struct arena *arena;
         struct window *window; /* told when a write fails; may be NULL */
-        bool direct;           /* try O_DIRECT */
+        bool direct;           /* try O_DIRECT; guarded by lock */
         uint64_t allowed;      /* bytes that may be placed without asking grow() */
         int (*grow)(void *userdata, uint64_t bytes, struct error *e);
         void (*wrote)(void *userdata, uint64_t bytes); /* both may be NULL */

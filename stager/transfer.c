@@ -209,8 +209,10 @@ static int clear_target(const struct transfer *t, struct error *e) {
 
 static int attempt_run(struct transfer *t, struct transfer_result *ret, bool *ret_mismatch, struct error *e) {
         struct attempt a = { .transfer = t, .intake = { .transfer = t } };
-        int r = clear_target(t, e);
+        int r = window_check(&t->window, e);
 
+        if (r == 0)
+                r = clear_target(t, e);
         if (r < 0)
                 return r;
         window_reset(&t->window, t->order.size);

@@ -17,12 +17,12 @@ typedef void transfer_done(void *userdata, int result, const struct transfer_res
 struct engine {
         struct arena *arena;
         struct reactor *reactor;
-        bool direct; /* engine.write is not "buffered" */
-        pthread_t threads[ENGINE_BLOB_THREADS];
+        bool direct;                                /* engine.write is not "buffered" */
+        pthread_t threads[ENGINE_BLOB_THREADS + 1]; /* the last one buries what was cancelled in the queue */
         unsigned n_threads;
 
         pthread_mutex_t lock;  /* guards what follows */
-        pthread_cond_t queued; /* a transfer was queued, or stopping */
+        pthread_cond_t queued; /* a transfer was queued or cancelled, or stopping */
         struct transfer *queue, **queue_end;
         struct transfer *running[ENGINE_BLOB_THREADS];
         bool stopping;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* WRAP: openat ring_write */
 /* Whole transfers from a server of our own, on both backends of the ring. */
 #include "tests/unit/stager/tar_builder.h"
 
 #include "base/path.h"
+#include "base/ring.h"
 #include "stager/engine.h"
 #include "tests/unit/stager/blob_server.h"
 
@@ -42,6 +44,44 @@ struct world {
         unsigned n;
 };
 
+/* The disk's faults. */
+static atomic_bool refuse_direct_open, refuse_direct_write;
+static atomic_int fail_writes_after = -1; /* so many succeed, then there is no space; -1: all succeed */
+
+int __real_openat(int dir_fd, const char *name, int flags, ...);
+int __wrap_openat(int dir_fd, const char *name, int flags, ...);
+void __real_ring_write(struct ring *r, struct ring_op *op, int fd, const void *data, size_t len,
+                       uint64_t offset);
+void __wrap_ring_write(struct ring *r, struct ring_op *op, int fd, const void *data, size_t len,
+                       uint64_t offset);
+
+int __wrap_openat(int dir_fd, const char *name, int flags, ...) {
+        mode_t mode = 0;
+        va_list ap;
+
+        va_start(ap, flags);
+        if (flags & (O_CREAT | __O_TMPFILE))
+                mode = va_arg(ap, mode_t);
+        va_end(ap);
+        if (refuse_direct_open && (flags & O_DIRECT)) {
+                errno = EINVAL;
+                return -1;
+        }
+        return __real_openat(dir_fd, name, flags, mode);
+}
+
+void __wrap_ring_write(struct ring *r, struct ring_op *op, int fd, const void *data, size_t len,
+                       uint64_t offset) {
+        if (refuse_direct_write && (fcntl(fd, F_GETFL) & O_DIRECT))
+                op->done(op, -EINVAL);
+        else if (fail_writes_after == 0)
+                op->done(op, -ENOSPC);
+        else
+                __real_ring_write(r, op, fd, data, len, offset);
+        if (fail_writes_after > 0)
+                fail_writes_after--;
+}
+
 static int set_up(void **state, const char *io) {
         struct world *w = calloc(1, sizeof *w);
         struct error e;
@@ -73,6 +113,8 @@ static int set_up_auto(void **state) {
 static int tear_down(void **state) {
         struct world *w = *state;
 
+        refuse_direct_open = refuse_direct_write = false;
+        fail_writes_after = -1;
         engine_free(w->engine); /* also checks that every segment came back */
         for (unsigned i = 0; i < w->n; i++) {
                 transfer_free(w->deliveries[i].transfer);
@@ -567,6 +609,75 @@ static void test_cancelled_transfer_ends_at_once(void **state) {
         assert_failed(d, ERROR_CANCELLED);
 }
 
+static void test_transfer_cancelled_in_the_queue_does_not_wait_for_its_turn(void **state) {
+        struct world *w = *state;
+
+        make_random(w, 20 * MIB);
+        w->server.stall = true;
+        serve(w);
+        for (unsigned i = 0; i < 4; i++)
+                go(start(w, PLAN_RAW, PLAN_CODEC_NONE));
+        blob_server_wait_stalled(&w->server, 4);
+        struct delivery *first = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+        struct delivery *second = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+        go(first);
+        go(second);
+        transfer_cancel(second->transfer);
+        assert_failed(second, ERROR_CANCELLED);
+        transfer_cancel(first->transfer);
+        assert_failed(first, ERROR_CANCELLED);
+        for (unsigned i = 0; i < 4; i++)
+                assert_false(w->deliveries[i].done);
+}
+
+static void test_file_system_without_direct_writes_gets_plain_ones(void **state) {
+        struct world *w = *state;
+        _cleanup_buf_ struct buf contents = BUF_INIT(256 * MIB);
+
+        make_layer(w, &contents);
+        serve(w);
+        for (int late = 0; late < 2; late++) {
+                refuse_direct_open = !late;
+                refuse_direct_write = late;
+                struct delivery *raw = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+                struct delivery *tar = start(w, PLAN_TAR, PLAN_CODEC_NONE);
+                go(raw);
+                go(tar);
+                assert_blob(raw);
+                assert_layer(tar, &contents);
+        }
+}
+
+static void test_full_disk_ends_the_transfer_and_leaves_nothing(void **state) {
+        struct world *w = *state;
+        _cleanup_buf_ struct buf contents = BUF_INIT(256 * MIB);
+
+        make_layer(w, &contents);
+        serve(w);
+        for (int tar = 0; tar < 2; tar++) {
+                struct delivery *d = start(w, tar ? PLAN_TAR : PLAN_RAW, PLAN_CODEC_NONE);
+
+                fail_writes_after = 5;
+                go(d);
+                assert_failed(d, ERROR_NO_SPACE);
+                assert_true(d->wrote < w->data.len);
+                fail_writes_after = -1;
+        }
+}
+
+static void test_buffered_writes_work_when_they_are_asked_for(void **state) {
+        struct world *w = *state;
+        struct error e;
+
+        assert_int_equal(settings_set(w->settings, "engine.write", "buffered", &e), 0);
+        refuse_direct_write = true; /* would be noticed */
+        make_random(w, 7 * MIB + 3);
+        serve(w);
+        struct delivery *d = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+        go(d);
+        assert_blob(d);
+}
+
 static unsigned open_files(void) {
         DIR *dir = opendir("/proc/self/fd");
         unsigned n = 0;
@@ -636,10 +747,15 @@ int main(void) {
                 T(test_bomb_is_stopped_when_it_may_not_grow),
                 T(test_layout_files_are_read_from_disk),
                 T(test_cancelled_transfer_ends_at_once),
+                T(test_transfer_cancelled_in_the_queue_does_not_wait_for_its_turn),
+                T(test_file_system_without_direct_writes_gets_plain_ones),
+                T(test_full_disk_ends_the_transfer_and_leaves_nothing),
+                T(test_buffered_writes_work_when_they_are_asked_for),
                 T(test_engine_that_is_freed_cancels_what_runs_and_waits),
                 T(test_engine_leaves_no_descriptor),
         };
         curl_global_init(CURL_GLOBAL_DEFAULT);
+        cmocka_set_test_filter(getenv("TEST_FILTER")); /* NULL: all */
         int failed = cmocka_run_group_tests(tests, NULL, NULL);
         curl_global_cleanup();
         return failed;

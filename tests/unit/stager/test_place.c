@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files of any size and with any holes, written in any pieces, against a copy in memory. */
+#include "tests/unit/test.h"
+
+#include "base/path.h"
+#include "stager/place.h"
+#include "stager/reactor.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#define MIB ((size_t)1 << 20)
+#define MAX_SIZE (4 * MIB)
+
+struct world {
+        char dir[64];
+        int dir_fd;
+        struct settings *settings;
+        struct arena *arena;
+        struct reactor *reactor;
+        struct placer placer;
+        atomic_uint_fast64_t wrote;
+};
+
+static void on_wrote(void *userdata, uint64_t bytes) {
+        struct world *w = userdata;
+
+        w->wrote += bytes;
+}
+
+static int set_up(void **state, const char *io) {
+        struct world *w = calloc(1, sizeof *w);
+        struct error e;
+
+        snprintf(w->dir, sizeof w->dir, "/var/tmp/place-XXXXXX");
+        assert_non_null(mkdtemp(w->dir));
+        w->dir_fd = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_int_equal(settings_new(&w->settings, &e), 0);
+        assert_int_equal(settings_set(w->settings, "engine.io", io, &e), 0);
+        assert_int_equal(arena_new(&w->arena, 16 * MIB, 1, &e), 0);
+        assert_int_equal(reactor_new(&w->reactor, w->settings, w->arena, &e), 0);
+        w->placer = (struct placer){ .reactor = w->reactor,
+                                     .arena = w->arena,
+                                     .direct = true,
+                                     .allowed = UINT64_MAX / 8,
+                                     .wrote = on_wrote,
+                                     .userdata = w };
+        placer_init(&w->placer);
+        *state = w;
+        return 0;
+}
+
+static int set_up_auto(void **state) {
+        return set_up(state, "auto");
+}
+
+static int set_up_posix(void **state) {
+        return set_up(state, "posix");
+}
+
+static int tear_down(void **state) {
+        struct world *w = *state;
+        _cleanup_close_ int parent = open("/var/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        placer_destroy(&w->placer);
+        reactor_free(w->reactor);
+        arena_free(w->arena);
+        settings_free(w->settings);
+        close(w->dir_fd);
+        assert_int_equal(path_remove_tree(parent, path_base(w->dir), NULL), 0);
+        free(w);
+        return 0;
+}
+
+static struct place_file *begin(struct world *w, const char *name, size_t size, bool sparse) {
+        struct place_file *f;
+        struct error e;
+
+        if (place_open(&f, &w->placer, w->dir_fd, name, size, sparse, &e) < 0)
+                fail_msg("%s", e.text);
+        return f;
+}
+
+static void end(struct place_file *f, size_t size, bool sync) {
+        struct error e;
+        const struct place_end how = { .size = size, .mode = 0444, .mtime = { .tv_sec = 5 }, .sync = sync };
+
+        if (place_end(f, &how, &e) < 0)
+                fail_msg("%s", e.text);
+}
+
+static void assert_same(struct world *w, const char *name, const char *want, size_t size) {
+        struct error e;
+        struct stat st;
+        size_t len;
+        char *got;
+
+        if (path_read_file(&got, &len, w->dir_fd, name, MAX_SIZE, &e) < 0)
+                fail_msg("%s", e.text);
+        assert_int_equal(len, size);
+        assert_true(memcmp(got, want, size) == 0);
+        free(got);
+        assert_int_equal(fstatat(w->dir_fd, name, &st, 0), 0);
+        assert_int_equal(st.st_mode & 07777, 0444);
+        assert_int_equal(st.st_mtim.tv_sec, 5);
+}
+
+/* Pieces of data and, if @sparse, holes between them; the same into @want. Returns the data's bytes. */
+static size_t write_pieces(struct place_file *f, struct test_rng *rng, char *want, size_t size, bool sparse) {
+        struct error e;
+        size_t data = 0;
+
+        memset(want, 0, size);
+        for (size_t pos = 0; pos < size;) {
+                size_t n = 1 + test_rng_next(rng) % (test_rng_next(rng) % 3 ? 3000 : 700000);
+
+                if (n > size - pos)
+                        n = size - pos;
+                if (!sparse || test_rng_next(rng) % 2) {
+                        for (size_t i = 0; i < n; i++)
+                                want[pos + i] = (char)test_rng_next(rng);
+                        if (place_write(f, want + pos, n, pos, &e) < 0)
+                                fail_msg("%s", e.text);
+                        data += n;
+                }
+                pos += n;
+        }
+        return data;
+}
+
+static void test_files_are_what_was_written_whatever_the_pieces_and_holes(void **state) {
+        enum { FILES = 60 };
+        static char *want[FILES];
+        size_t sizes[FILES], data = 0, whole = 0;
+        struct test_rng rng = test_rng_new("place");
+        struct world *w = *state;
+        struct error e;
+        char name[16];
+
+        for (int i = 0; i < FILES; i++) {
+                bool sparse = i % 2;
+
+                sizes[i] = test_rng_next(&rng) % (i % 3 ? 200000 : MAX_SIZE);
+                want[i] = malloc(sizes[i] + 1);
+                whole += sizes[i];
+                snprintf(name, sizeof name, "%d", i);
+                struct place_file *f = begin(w, name, sizes[i], sparse);
+                data += write_pieces(f, &rng, want[i], sizes[i], sparse);
+                end(f, sizes[i], i % 7 == 0);
+        }
+        assert_int_equal(placer_drain(&w->placer, &e), 0);
+        assert_in_range(w->wrote, data, whole); /* holes smaller than a block are written */
+        for (int i = 0; i < FILES; i++) {
+                snprintf(name, sizeof name, "%d", i);
+                assert_same(w, name, want[i], sizes[i]);
+                free(want[i]);
+        }
+}
+
+static void test_data_that_goes_backwards_is_refused(void **state) {
+        struct world *w = *state;
+        struct error e;
+        static char block[100000];
+
+        struct place_file *f = begin(w, "a", MIB, true);
+        assert_int_equal(place_write(f, block, sizeof block, 0, &e), 0);
+        assert_true(place_write(f, block, sizeof block, 99999, &e) < 0);
+        assert_int_equal(e.kind, ERROR_INVALID);
+        assert_true(place_write(f, block, sizeof block, UINT64_MAX - 10, &e) < 0);
+}
+
+static void test_a_name_that_exists_is_not_opened(void **state) {
+        struct world *w = *state;
+        struct place_file *f;
+        struct error e;
+
+        assert_int_equal(symlinkat("outside", w->dir_fd, "link"), 0);
+        assert_true(place_open(&f, &w->placer, w->dir_fd, "link", 10, false, &e) < 0);
+        assert_int_equal(faccessat(w->dir_fd, "outside", F_OK, 0), -1);
+}
+
+static void test_restart_does_not_tell_the_same_bytes_twice(void **state) {
+        struct world *w = *state;
+        static char data[300000];
+        struct error e;
+
+        for (int i = 1; i <= 2; i++) {
+                struct place_file *f = begin(w, "a", sizeof data, false);
+
+                assert_int_equal(place_write(f, data, sizeof data, 0, &e), 0);
+                end(f, sizeof data, false);
+                assert_int_equal(placer_drain(&w->placer, &e), 0);
+                assert_int_equal(w->wrote, sizeof data);
+                placer_restart(&w->placer);
+                assert_int_equal(unlinkat(w->dir_fd, "a", 0), 0);
+        }
+}
+
+static void test_what_was_left_open_is_closed_and_gives_its_memory_back(void **state) {
+        struct world *w = *state;
+        static char data[700000];
+        struct error e;
+
+        assert_int_equal(place_write(begin(w, "a", MIB, false), data, sizeof data, 0, &e), 0);
+        assert_int_equal(place_write(begin(w, "b", 5 * MIB, true), data, sizeof data, 3 * MIB, &e), 0);
+        placer_restart(&w->placer);
+        assert_int_equal(arena_available(w->arena, ARENA_OUTPUT), arena_segments(w->arena, ARENA_OUTPUT));
+}
+
+#define T(f) \
+        cmocka_unit_test_setup_teardown(f, set_up_auto, tear_down), { \
+#f "/posix", f, set_up_posix, tear_down, NULL \
+        }
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                T(test_files_are_what_was_written_whatever_the_pieces_and_holes),
+                T(test_data_that_goes_backwards_is_refused),
+                T(test_a_name_that_exists_is_not_opened),
+                T(test_restart_does_not_tell_the_same_bytes_twice),
+                T(test_what_was_left_open_is_closed_and_gives_its_memory_back),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
