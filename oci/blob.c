@@ -452,17 +452,14 @@ static enum oci_verdict judge_failure(const struct transfer_facts *f, CURLcode c
         return oci_retry_reason(code, 0) ? OCI_VERDICT_RETRY : OCI_VERDICT_FATAL;
 }
 
-static int64_t wait_for(struct oci_blob *b, CURL *easy) {
+/* What the server asks for. How long to wait otherwise is the asker's to say: it knows which of its ranges
+ * failed how often. */
+static int64_t wait_for(CURL *easy) {
         struct curl_header *h;
-        unsigned failures;
 
-        {
-                LOCK_SCOPE(&b->lock);
-                failures = b->failures;
-        }
-        if (curl_easy_header(easy, "Retry-After", 0, CURLH_HEADER, -1, &h) == CURLHE_OK)
-                return oci_retry_wait_ms(failures, h->value);
-        return oci_retry_wait_ms(failures, NULL);
+        if (curl_easy_header(easy, "Retry-After", 0, CURLH_HEADER, -1, &h) != CURLHE_OK)
+                return 0;
+        return oci_retry_wait_ms(1, h->value);
 }
 
 enum oci_verdict oci_blob_judge(struct oci_blob *b, CURL *easy, CURLcode code, uint64_t from, uint64_t to,
@@ -491,6 +488,6 @@ enum oci_verdict oci_blob_judge(struct oci_blob *b, CURL *easy, CURLcode code, u
         }
         v = settle(b, f.route, v);
         if (v == OCI_VERDICT_RETRY)
-                *ret_wait_ms = wait_for(b, easy);
+                *ret_wait_ms = wait_for(easy);
         return v;
 }

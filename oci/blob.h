@@ -49,7 +49,7 @@ int oci_blob_prepare(struct oci_blob *b, CURL *easy, uint64_t from, uint64_t to,
 
 enum oci_verdict {
         OCI_VERDICT_OK,     /* these are the bytes that were asked for */
-        OCI_VERDICT_RETRY,  /* ask again, not before *ret_wait_ms */
+        OCI_VERDICT_RETRY,  /* ask again, not before *ret_wait_ms (0: as the asker likes) */
         OCI_VERDICT_LOCATE, /* token or signed address has expired, or a redirect: oci_blob_locate() first */
         OCI_VERDICT_NO_RANGES, /* the server sends the whole blob: has_ranges is false from now on */
         OCI_VERDICT_FATAL,     /* @e says why */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define BURST_MS 250
+#define GOOD_BEFORE_MORE 16u
 #define RATE_MAX ((uint64_t)1 << 50) /* more is no limit */
 
 int budget_init(struct budget *b, unsigned connections, unsigned per_host, uint64_t rate) {
@@ -36,7 +37,7 @@ int budget_take(struct budget *b, const char *host) {
                 struct budget_host *h = &b->hosts[i];
 
                 if (h->used > 0 && strncmp(h->name, host, sizeof h->name - 1) == 0) {
-                        if (h->used >= b->per_host)
+                        if (h->used >= b->per_host || (h->limit > 0 && h->used >= h->limit))
                                 return -EAGAIN;
                         place = (int)i;
                         break;
@@ -44,8 +45,12 @@ int budget_take(struct budget *b, const char *host) {
                 if (h->used == 0 && place < 0)
                         place = (int)i;
         }
-        if (b->hosts[place].used++ == 0)
-                snprintf(b->hosts[place].name, sizeof b->hosts[place].name, "%s", host);
+        struct budget_host *h = &b->hosts[place];
+        if (h->used == 0 && strncmp(h->name, host, sizeof h->name - 1) != 0) {
+                *h = (struct budget_host){ .used = 0 };
+                snprintf(h->name, sizeof h->name, "%s", host);
+        }
+        h->used++;
         b->used++;
         return place;
 }
@@ -53,6 +58,22 @@ int budget_take(struct budget *b, const char *host) {
 void budget_give(struct budget *b, int place) {
         b->hosts[place].used--;
         b->used--;
+}
+
+void budget_throttled(struct budget *b, int place) {
+        struct budget_host *h = &b->hosts[place];
+
+        h->limit = h->used > 1 ? h->used - 1 : 1;
+        h->good = 0;
+}
+
+void budget_answered(struct budget *b, int place) {
+        struct budget_host *h = &b->hosts[place];
+
+        if (h->limit == 0 || ++h->good < GOOD_BEFORE_MORE)
+                return;
+        h->good = 0;
+        h->limit++;
 }
 
 int budget_wait_ms(struct budget *b, uint64_t now_ns) {

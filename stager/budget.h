@@ -15,7 +15,9 @@
 
 struct budget_host {
         char name[BUDGET_HOST_MAX];
-        unsigned used; /* 0: the place is free */
+        unsigned used;  /* 0: the place is free */
+        unsigned limit; /* what the host was seen to bear; 0: nothing is known against it */
+        unsigned good;  /* answers since the limit was last moved */
 };
 
 struct budget {
@@ -32,6 +34,11 @@ void budget_destroy(struct budget *b);
 /* One more connection to @host: its place, to be given back; -EAGAIN: not now. */
 int budget_take(struct budget *b, const char *host);
 void budget_give(struct budget *b, int place);
+
+/* The host said that we are too many (429, 503): as many as are left of us is the limit now, at least one.
+ * After some good answers one more is tried. Call both before the connection is given back. */
+void budget_throttled(struct budget *b, int place);
+void budget_answered(struct budget *b, int place);
 
 /* Milliseconds until something may be asked for again; 0: now. */
 int budget_wait_ms(struct budget *b, uint64_t now_ns);

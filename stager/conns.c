@@ -138,7 +138,7 @@ static void start(struct conn *c, struct fetch *f, struct range *r, int place) {
                 budget_spend(&c->conns->budget, r->end - r->pos);
         if (prepare(c, &e) < 0) {
                 make_idle(c);
-                fetch_ended(f, r, OCI_VERDICT_FATAL, 0, time_monotonic_ms(), &e);
+                fetch_ended(f, r, &(struct fetch_end){ .verdict = OCI_VERDICT_FATAL }, &e);
         }
 }
 
@@ -163,6 +163,13 @@ static const char *retry_reason(enum oci_verdict verdict, CURL *easy) {
                 return "ranges";
         curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &code);
         return code == 429 ? "throttled" : code >= 400 ? "status" : "reset";
+}
+
+static bool is_throttling(CURL *easy) {
+        long code = 0;
+
+        curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &code);
+        return code == 429 || code == 503;
 }
 
 static void degrade(struct conns *c, struct fetch *f) {
@@ -190,13 +197,23 @@ static void finished(struct conn *c, CURLcode code) {
         if (v != OCI_VERDICT_OK && e.kind == ERROR_NONE)
                 error_set(&e, ERROR_UNAVAILABLE, "%s: the answer ended early", oci_blob_registry(f->blob));
         curl_multi_remove_handle(sockets_multi(c->conns->sockets), c->easy);
+        bool throttled = v == OCI_VERDICT_RETRY && is_throttling(c->easy);
+        if (throttled)
+                budget_throttled(&c->conns->budget, c->place);
+        else if (v == OCI_VERDICT_OK)
+                budget_answered(&c->conns->budget, c->place);
         make_idle(c);
         if (v != OCI_VERDICT_OK && v != OCI_VERDICT_FATAL)
                 metric_add(REGISTRY_RETRIES, 1, oci_blob_registry(f->blob), retry_reason(v, c->easy));
         if (v == OCI_VERDICT_NO_RANGES && !f->streaming)
                 degrade(c->conns, f);
         else
-                fetch_ended(f, r, v, wait_ms, time_monotonic_ms(), &e);
+                fetch_ended(f, r,
+                            &(struct fetch_end){ .verdict = v,
+                                                 .throttled = throttled,
+                                                 .wait_ms = wait_ms,
+                                                 .now_ms = time_monotonic_ms() },
+                            &e);
 }
 
 static void collect(struct conns *c) {

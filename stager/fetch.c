@@ -244,43 +244,43 @@ static int64_t backoff_ms(unsigned tries) {
         return wait / 2 + random() % (wait / 2 + 1); /* jitter: many nodes see the same failure */
 }
 
-static void try_again(struct fetch *f, struct range *r, int64_t wait_ms, int64_t now_ms,
-                      const struct error *e) {
+static void try_again(struct fetch *f, struct range *r, const struct fetch_end *end, const struct error *e) {
         if (r->pos >= r->mark + PROGRESS)
                 r->tries = 0;
-        r->tries++;
+        if (!end->throttled ||
+            f->connections == 0) /* a host that bears only our other connections has not failed */
+                r->tries++;
         f->retries++;
         if (r->tries >= FETCH_MAX_TRIES || (r->stream && ++r->restarts >= FETCH_MAX_RESTARTS)) {
                 fail(f, e);
                 return;
         }
         int64_t wait = backoff_ms(r->tries);
-        if (wait < wait_ms)
-                wait = wait_ms;
+        if (wait < end->wait_ms)
+                wait = end->wait_ms;
         if (wait > SERVER_WAIT_MAX_MS)
                 wait = SERVER_WAIT_MAX_MS;
         if (r->stream) {
                 r->mark = r->pos > r->mark ? r->pos : r->mark;
                 r->pos = 0;
         }
-        r->not_before_ms = now_ms + wait;
+        r->not_before_ms = end->now_ms + wait;
         r->state = RANGE_READY;
         log_debug(FETCH, "bytes %" PRIu64 "-%" PRIu64 " again in %" PRId64 " ms (try %u): %s", r->pos,
                   r->end - 1, wait, r->tries, e ? e->text : "");
 }
 
-void fetch_ended(struct fetch *f, struct range *r, enum oci_verdict verdict, int64_t wait_ms, int64_t now_ms,
-                 const struct error *e) {
+void fetch_ended(struct fetch *f, struct range *r, const struct fetch_end *end, const struct error *e) {
         show_rest(f, r);
         if (r->pos == r->end) {
                 range_free(f, r);
                 return;
         }
-        if (verdict == OCI_VERDICT_FATAL) {
+        if (end->verdict == OCI_VERDICT_FATAL) {
                 fail(f, e);
                 return;
         }
-        try_again(f, r, wait_ms, now_ms, e);
-        if (verdict == OCI_VERDICT_LOCATE)
+        try_again(f, r, end, e);
+        if (end->verdict == OCI_VERDICT_LOCATE)
                 window_ask_locate(f->window);
 }

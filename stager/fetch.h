@@ -79,6 +79,12 @@ bool fetch_store(struct fetch *f, const struct fetch_limits *l, struct range *r,
                  size_t len);
 /* Would fetch_store() take at least one more byte of a stream? */
 bool fetch_may_go_on(struct fetch *f, const struct fetch_limits *l, const struct range *r);
-/* The request ended. @verdict OK: but not all is there unless pos == end. @e: why it failed. */
-void fetch_ended(struct fetch *f, struct range *r, enum oci_verdict verdict, int64_t wait_ms, int64_t now_ms,
-                 const struct error *e);
+
+struct fetch_end {
+        enum oci_verdict verdict; /* OK: but not all is there unless pos == end */
+        bool throttled;           /* the host says that we are too many */
+        int64_t wait_ms;          /* as the host asks */
+        int64_t now_ms;
+};
+/* The request ended. @e: why it failed. */
+void fetch_ended(struct fetch *f, struct range *r, const struct fetch_end *end, const struct error *e);
