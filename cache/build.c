@@ -118,6 +118,11 @@ static int assemble(struct build *b, int out_fd, struct error *e) {
         r = cache_tree_new(&t, e);
         if (r < 0)
                 return r;
+        for (size_t i = 0; i < p->n_files; i++) {
+                r = cache_tree_put_made(t, &p->files[i], e);
+                if (r < 0)
+                        return r;
+        }
         for (size_t i = 0; i < p->n_blobs; i++) {
                 r = p->blobs[i].packing == PLAN_TAR ? lay_archive(t, b, i, e) : lay_raw(t, b, i, e);
                 if (r < 0)

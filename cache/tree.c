@@ -243,6 +243,7 @@ __attribute__((noinline)) static int resolve_link(struct cache_tree_node *base, 
                 return r;
         marker->mode = target->mode;
         marker->size = target->size;
+        marker->made = target->made;
         marker->layer = target->layer;
         marker->raw = target->raw;
         marker->marker = false;
@@ -348,20 +349,46 @@ int cache_tree_lay(struct cache_tree *t, struct cache_tree *upper, const char *p
         return r < 0 ? r : lay_dir(t, dir, upper->top, e);
 }
 
-int cache_tree_put_raw(struct cache_tree *t, const struct plan_blob *blobs, unsigned layer, uint64_t size,
-                       struct error *e) {
-        const struct plan_blob *b = &blobs[layer];
-        const char *base = strrchr(b->path, '/');
-        _cleanup_free_ char *parent = base ? strndup(b->path, (size_t)(base - b->path)) : strdup("");
-        struct cache_tree_node *dir, *n;
-        int r;
+/* The directory that the file @path goes to, and its name there. */
+static int make_parent(struct cache_tree_node **ret, const char **ret_base, struct cache_tree *t,
+                       const char *path, bool raw, struct error *e) {
+        const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+        _cleanup_free_ char *parent = strndup(path, slash ? (size_t)(slash - path) : 0);
 
         if (!parent)
                 return error_errno(e, ENOMEM, "lay out a model's tree");
-        base = base ? base + 1 : b->path;
-        if (!*base || strlen(base) > NAME_MAX || strlen(b->path) >= PATH_MAX)
-                return error_set(e, ERROR_INVALID, "a blob has no usable path: \"%s\"", b->path);
-        r = make_dirs(&dir, t, parent, true, e);
+        if (!*base || strlen(base) > NAME_MAX || strlen(path) >= PATH_MAX)
+                return error_set(e, ERROR_INVALID, "a blob has no usable path: \"%s\"", path);
+        *ret_base = base;
+        return make_dirs(ret, t, parent, raw, e);
+}
+
+int cache_tree_put_made(struct cache_tree *t, const struct plan_file *file, struct error *e) {
+        struct cache_tree_node *dir, *n;
+        const char *base;
+        int r;
+
+        r = make_parent(&dir, &base, t, file->path, false, e);
+        if (r < 0)
+                return r;
+        if (cache_tree_child(dir, base))
+                return error_set(e, ERROR_INVALID, "two files have the same place: \"%s\"", file->path);
+        r = cache_tree_add(&n, t, dir, base, S_IFREG | file->mode, e);
+        if (r < 0)
+                return r;
+        n->made = file;
+        n->size = file->len;
+        return 0;
+}
+
+int cache_tree_put_raw(struct cache_tree *t, const struct plan_blob *blobs, unsigned layer, uint64_t size,
+                       struct error *e) {
+        const struct plan_blob *b = &blobs[layer];
+        struct cache_tree_node *dir, *n;
+        const char *base;
+        int r;
+
+        r = make_parent(&dir, &base, t, b->path, true, e);
         if (r < 0)
                 return r;
         n = cache_tree_child(dir, base);

@@ -37,6 +37,8 @@ struct cache_tree_node {
         void *names;                         /* tsearch() over the children's names */
         uint64_t size;
         int64_t mtime;
+        /* A file that no layer has: what is in it. The plan's. */
+        const struct plan_file *made;
         char *source;   /* path in the artifact of the layer's own file; NULL: the node's own path.
                          * Of a link marker: the path it names */
         unsigned layer; /* whose file it is: index into the plan's blobs */
@@ -87,6 +89,9 @@ int cache_tree_scan(struct cache_tree **ret, int fd, unsigned layer, enum cache_
 
 /* Lays @upper over what is below @prefix (made if missing); @upper gives away its nodes. */
 int cache_tree_lay(struct cache_tree *t, struct cache_tree *upper, const char *prefix, struct error *e);
+
+/* Puts a file that no layer has at its path. Before all layers: whatever they have there replaces it. */
+int cache_tree_put_made(struct cache_tree *t, const struct plan_file *file, struct error *e);
 
 /* Puts the file of blobs[layer], a raw blob, at its path. */
 int cache_tree_put_raw(struct cache_tree *t, const struct plan_blob *blobs, unsigned layer, uint64_t size,

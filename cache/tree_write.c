@@ -5,7 +5,8 @@
  * First a pass marks what the selection wants and counts it; then directories are made, each with its files,
  * then those in it; on the way back a directory gets its mode and time and is synced. Files are linked from
  * the directory that holds them in the store, which stays open while the next file is from there too. A
- * file that has too many links already, or a store on several file systems, is copied.
+ * file that has too many links already, or a store on several file systems, is copied; one that no layer has
+ * is written.
  */
 #include "base/path.h"
 #include "cache/tree.h"
@@ -127,6 +128,19 @@ static int copy_data(int from, int to, const char *name, struct error *e) {
         }
 }
 
+static int make_file(int dir_fd, const char *name, struct error *e) {
+        int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+        return fd < 0 ? error_errno(e, errno, "make %s", name) : fd;
+}
+
+static int finish_file(int fd, mode_t mode, const struct timespec times[2], const char *name,
+                       struct error *e) {
+        if (fchmod(fd, mode & 0777) < 0 || futimens(fd, times) < 0 || fsync(fd) < 0)
+                return error_errno(e, errno, "finish %s", name);
+        return 0;
+}
+
 static int copy_file(int from_dir, const char *from_name, int dir_fd, const char *name, struct error *e) {
         _cleanup_close_ int from = openat(from_dir, from_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         _cleanup_close_ int to = -1;
@@ -135,16 +149,13 @@ static int copy_file(int from_dir, const char *from_name, int dir_fd, const char
 
         if (from < 0 || fstat(from, &st) < 0)
                 return error_errno(e, errno, "open %s", name);
-        to = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        to = make_file(dir_fd, name, e);
         if (to < 0)
-                return error_errno(e, errno, "make %s", name);
+                return to;
         r = copy_data(from, to, name, e);
         if (r < 0)
                 return r;
-        if (fchmod(to, st.st_mode & 0777) < 0 ||
-            futimens(to, (struct timespec[]){ st.st_atim, st.st_mtim }) < 0 || fsync(to) < 0)
-                return error_errno(e, errno, "finish %s", name);
-        return 0;
+        return finish_file(to, st.st_mode, (struct timespec[]){ st.st_atim, st.st_mtim }, name, e);
 }
 
 static int put_symlink(struct writer *w, const char *base, int dir_fd, const char *name, struct error *e) {
@@ -160,10 +171,30 @@ static int put_symlink(struct writer *w, const char *base, int dir_fd, const cha
                                                    : 0;
 }
 
+static int put_made(const struct cache_tree_node *n, int dir_fd, struct error *e) {
+        _cleanup_close_ int fd = make_file(dir_fd, n->name, e);
+        const struct timespec same_on_all_nodes[2] = { { 0 } };
+        size_t done = 0;
+
+        if (fd < 0)
+                return fd;
+        while (done < n->made->len) {
+                ssize_t k = write(fd, n->made->data + done, n->made->len - done);
+
+                if (k < 0 && errno != EINTR)
+                        return error_errno(e, errno, "write %s", n->name);
+                if (k > 0)
+                        done += (size_t)k;
+        }
+        return finish_file(fd, n->made->mode, same_on_all_nodes, n->name, e);
+}
+
 static int put_file(struct writer *w, const struct cache_tree_node *n, int dir_fd, struct error *e) {
         const char *base;
         int r;
 
+        if (n->made)
+                return put_made(n, dir_fd, e);
         r = open_source(w, n, &base, e);
         if (r < 0)
                 return r;

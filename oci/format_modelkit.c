@@ -9,6 +9,9 @@
  *
  * A kit whose model is another kit (model.path is a reference) takes model and parts from there, and so on
  * up. The walk goes to the oldest kit first, so that a kit's own files come after those that it builds on.
+ *
+ * The Kitfile itself is in no layer: as `kit unpack` does, we make it from the config, of the kit that was
+ * asked for alone.
  */
 #include <string.h>
 
@@ -17,6 +20,7 @@
 #include "oci/file_metadata.h"
 #include "oci/format.h"
 #include "oci/kitfile.h"
+#include "oci/kitfile_yaml.h"
 #include "oci/plan_builder.h"
 
 #define ANCESTORS_MAX 10u
@@ -214,6 +218,16 @@ static int walk_parent(struct walk *w, const struct oci_reference *reference, un
         return r < 0 ? r : walk_kit(w, &parent, depth, e);
 }
 
+static int add_kitfile(struct walk *w, const struct kitfile *k, struct error *e) {
+        char *text;
+        size_t len;
+
+        int r = oci_kitfile_yaml(&text, &len, k->document, e);
+        if (r < 0)
+                return error_wrap(e, "Kitfile");
+        return plan_builder_add_made(w->builder, "Kitfile", text, len, 0644, e);
+}
+
 /* @depth: 0 for the kit that was asked for. The builder's source is this kit's. */
 static int walk_kit(struct walk *w, const struct oci_artifact *a, unsigned depth, struct error *e) {
         _cleanup_(oci_reference_freep) struct oci_reference *parent = NULL;
@@ -228,6 +242,8 @@ static int walk_kit(struct walk *w, const struct oci_artifact *a, unsigned depth
                 return r;
         r = parent_of(&parent, a->manifest, &k, e);
         if (r < 0)
+                return r;
+        if (depth == 0 && (r = add_kitfile(w, &k, e)) < 0)
                 return r;
         w->chain[depth] = a->digest;
         if (parent && walk_parent(w, parent, depth + 1, e) < 0)

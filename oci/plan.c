@@ -29,11 +29,16 @@ void model_plan_free(struct model_plan *p) {
                 free(p->blobs[i].path);
                 free(p->blobs[i].media_type);
         }
+        for (size_t i = 0; i < p->n_files; i++) {
+                free(p->files[i].path);
+                free(p->files[i].data);
+        }
         for (size_t i = 0; i < p->n_sources; i++)
                 oci_reference_free(p->sources[i]);
         oci_reference_free(p->reference);
         free(p->sources);
         free(p->blobs);
+        free(p->files);
         free(p->root);
         json_decref(p->annotations);
         free(p);

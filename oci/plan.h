@@ -41,6 +41,14 @@ struct plan_blob {
         bool whiteouts;   /* tar: OCI whiteouts and opaque directories mean something */
 };
 
+/* A file that no blob holds, made from the manifest's config. */
+struct plan_file {
+        char *path; /* clean, in the artifact */
+        char *data;
+        size_t len;
+        mode_t mode; /* permission bits */
+};
+
 struct model_plan {
         struct oci_reference *reference;
         struct digest manifest; /* of the platform's manifest, not of an index */
@@ -51,6 +59,8 @@ struct model_plan {
         size_t n_sources;
         struct plan_blob *blobs; /* later ones win */
         size_t n_blobs;
+        struct plan_file *files; /* below all blobs: theirs win */
+        size_t n_files;
         json_t *annotations; /* of the manifest: object of strings, or NULL */
         uint64_t size;       /* sum of the blobs' */
 };

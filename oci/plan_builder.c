@@ -119,6 +119,23 @@ int plan_builder_add_tar(struct plan_builder *b, const struct oci_descriptor *la
         return add(b, layer, &like, directory, e);
 }
 
+int plan_builder_add_made(struct plan_builder *b, const char *path, char *data, size_t len, mode_t mode,
+                          struct error *e) {
+        _cleanup_free_ char *clean = NULL, *owned = data;
+        struct model_plan *p = b->plan;
+
+        int r = path_clean(&clean, path, e);
+        if (r < 0)
+                return r;
+        struct plan_file *grown = reallocarray(p->files, p->n_files + 1, sizeof *grown);
+        if (!grown)
+                return error_errno(e, ENOMEM, "cannot plan %s", p->reference->text);
+        p->files = grown;
+        p->files[p->n_files++] =
+            (struct plan_file){ .path = take_ptr(clean), .data = take_ptr(owned), .len = len, .mode = mode };
+        return 0;
+}
+
 /* ---- the whole ---- */
 
 /* '/' before all other characters: a directory is followed by all that is in it. */
@@ -195,21 +212,47 @@ static int check_paths(struct model_plan *p, struct error *e) {
         return 0;
 }
 
-/* Whether pods would see anything of @blob; of an archive nobody knows before it is unpacked. */
-static bool is_wanted(const struct model_plan *p, const struct plan_blob *blob,
-                      const struct oci_selection *s) {
-        const char *path = blob->path;
-
-        if (!path)
-                return false;
-        if (blob->packing != PLAN_RAW)
-                return true;
+/* Whether pods would see the file @path. */
+static bool is_file_wanted(const struct model_plan *p, const char *path, const struct oci_selection *s) {
         if (*p->root) {
                 if (!is_below(path, p->root))
                         return p->root_if_present;
                 path += strlen(p->root) + 1;
         }
         return oci_selection_wants(s, path);
+}
+
+/* Of an archive nobody knows before it is unpacked. */
+static bool is_wanted(const struct model_plan *p, const struct plan_blob *blob,
+                      const struct oci_selection *s) {
+        return blob->path && (blob->packing != PLAN_RAW || is_file_wanted(p, blob->path, s));
+}
+
+/* Whether a blob has something else in the place of a file that is made; those of archives show later. */
+static bool is_replaced(const struct model_plan *p, const struct plan_file *file) {
+        for (size_t i = 0; i < p->n_blobs; i++) {
+                const struct plan_blob *blob = &p->blobs[i];
+
+                if (blob->path && blob->packing == PLAN_RAW &&
+                    (strcmp(blob->path, file->path) == 0 || is_below(blob->path, file->path) ||
+                     is_below(file->path, blob->path)))
+                        return true;
+        }
+        return false;
+}
+
+static void leave_out_made(struct model_plan *p, const struct oci_selection *s) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < p->n_files; i++) {
+                if (!is_replaced(p, &p->files[i]) && is_file_wanted(p, p->files[i].path, s)) {
+                        p->files[kept++] = p->files[i];
+                } else {
+                        free(p->files[i].path);
+                        free(p->files[i].data);
+                }
+        }
+        p->n_files = kept;
 }
 
 static void leave_out_unwanted(struct model_plan *p, const struct oci_selection *s) {
@@ -251,9 +294,10 @@ int plan_builder_finish(struct model_plan **ret, struct plan_builder *b,
                 if (r < 0)
                         return r;
         }
+        leave_out_made(p, selection);
         leave_out_unwanted(p, selection);
         if (p->n_blobs == 0)
-                return error_set(e, ERROR_INVALID, "root, include and exclude leave no file of it");
+                return error_set(e, ERROR_INVALID, "root, include and exclude leave no file of its layers");
         r = sum_up(p, e);
         if (r < 0)
                 return r;

@@ -38,6 +38,10 @@ int plan_builder_add_raw(struct plan_builder *b, const struct oci_descriptor *la
 int plan_builder_add_tar(struct plan_builder *b, const struct oci_descriptor *layer, enum plan_codec codec,
                          const char *directory, bool whiteouts, struct error *e);
 
+/* A file that no blob holds. Takes @data, which is malloc()ed, even when it fails. */
+int plan_builder_add_made(struct plan_builder *b, const char *path, char *data, size_t len, mode_t mode,
+                          struct error *e);
+
 /* Checks the whole, leaves out what the selection does not want, sums up. */
 int plan_builder_finish(struct model_plan **ret, struct plan_builder *b,
                         const struct oci_selection *selection, struct error *e);

@@ -105,6 +105,16 @@ def test_inspect_lists_files_and_layers(daemon, registry):
     assert found["tensors"], "the safetensors header is summarised"
 
 
+def test_inspect_lists_the_kitfile_with_and_without_a_daemon(build, daemon, registry):
+    reference = registry.ref("modelkits", "none")
+    daemon.cli("warm", reference).ok()
+    found = daemon.cli("inspect", "-o", "json", reference).json()
+    assert sorted(f["path"] for f in found["files"]) == sorted(golden_sums("modelkits", "none"))
+    cached = next(f for f in found["files"] if f["path"] == "Kitfile")
+    remote = run_cli(build, "inspect", "--remote", "--plain-http", "-o", "json", reference).json()
+    assert remote["files"] == [cached], "what is in the archives is not known without fetching them"
+
+
 def test_inspect_of_an_unknown_model_is_not_found(daemon, registry):
     assert daemon.cli("inspect", registry.ref("raw")).status == 4
 

@@ -63,6 +63,14 @@ def test_root_makes_a_folder_of_the_artifact_the_top(shared_daemon, golden_regis
         assert sorted(file_sums(path)) == ["merges é.txt", "tokenizer.json"]
 
 
+@pytest.mark.parametrize("flags, has", [((), True), (("--include", "Kitfile"), True), (("--include", "*.json"), False),
+                                        (("--exclude", "Kit*"), False)])
+def test_kitfile_is_a_file_like_others(shared_daemon, golden_registry, flags, has):
+    with shared_daemon.mounted(golden_registry.ref("modelkits", "none"), *flags) as path:
+        assert ("Kitfile" in file_sums(path)) is has
+        assert not has or (path / "Kitfile").stat().st_mode & 0o777 == 0o644
+
+
 def test_file_modes_of_an_archive_are_kept(shared_daemon, golden_registry):
     with shared_daemon.mounted(golden_registry.ref("images", "plain")) as path:
         assert (path / "run.sh").stat().st_mode & 0o777 == 0o755

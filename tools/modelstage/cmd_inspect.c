@@ -74,24 +74,33 @@ static const char *root_of(const struct model_plan *plan, const struct oci_selec
         return ""; /* whether an archive has it is not known without fetching it */
 }
 
+/* @path: as pods see it; NULL if they do not. */
+static void add_file(struct remote *r, const struct oci_selection *selection, const char *path, uint64_t size,
+                     mode_t mode) {
+        if (!path || !oci_selection_wants(selection, path))
+                return;
+        Modelstage__V1__File *f = &r->files[r->msg.n_files];
+        modelstage__v1__file__init(f);
+        f->path = (char *)path;
+        f->size = (int64_t)size;
+        f->mode = mode ? mode & 07777 : 0444;
+        r->file_list[r->msg.n_files++] = f;
+}
+
 static void add_files(struct remote *r, const struct model_plan *plan,
                       const struct oci_selection *selection) {
         const char *root = root_of(plan, selection);
+        size_t n = plan->n_files + plan->n_blobs;
 
-        r->files = cli_alloc(plan->n_blobs * sizeof *r->files);
-        r->file_list = cli_alloc(plan->n_blobs * sizeof *r->file_list);
-        for (size_t i = 0; i < plan->n_blobs; i++) {
-                const struct plan_blob *b = &plan->blobs[i];
-                const char *path = b->packing == PLAN_RAW ? below(root, b->path) : NULL;
-                if (!path || !oci_selection_wants(selection, path))
-                        continue;
-                Modelstage__V1__File *f = &r->files[r->msg.n_files];
-                modelstage__v1__file__init(f);
-                f->path = (char *)path;
-                f->size = (int64_t)b->size;
-                f->mode = b->mode ? b->mode & 07777 : 0444;
-                r->file_list[r->msg.n_files++] = f;
-        }
+        r->files = cli_alloc(n * sizeof *r->files);
+        r->file_list = cli_alloc(n * sizeof *r->file_list);
+        for (size_t i = 0; i < plan->n_files; i++)
+                add_file(r, selection, below(root, plan->files[i].path), plan->files[i].len,
+                         plan->files[i].mode);
+        for (size_t i = 0; i < plan->n_blobs; i++)
+                if (plan->blobs[i].packing == PLAN_RAW)
+                        add_file(r, selection, below(root, plan->blobs[i].path), plan->blobs[i].size,
+                                 plan->blobs[i].mode);
         r->msg.files = r->file_list;
 }
 

@@ -56,6 +56,8 @@ static void check_plan(const struct model_plan *p) {
                 assert((b->mode & ~0777u) == 0 && b->source < p->n_sources);
                 size += b->size;
         }
+        for (size_t i = 0; i < p->n_files; i++)
+                assert(strcmp(p->files[i].path, "Kitfile") == 0 && p->files[i].len > 0);
         assert(size == p->size && size <= INT64_MAX);
 }
 

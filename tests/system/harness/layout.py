@@ -36,13 +36,12 @@ def file_sums(folder):
 
 
 def golden_sums(layout, tag, folder=DATA):
-    """What the tool that made DATA/layout:tag unpacks: {path: SHA-256}. Without the Kitfile: that is no file of a ModelKit, kit
-    writes it out of the config."""
+    """What the tool that made DATA/layout:tag unpacks: {path: SHA-256}."""
     sums = {}
     with open(folder / f"{layout}.sha256", encoding="utf-8") as f:
         for line in f:
             digest, path = line.rstrip("\n").split("  ", 1)
-            if path.startswith(tag + "/") and not path.endswith("/Kitfile"):
+            if path.startswith(tag + "/"):
                 sums[path[len(tag) + 1:]] = digest
     assert sums, f"{layout}.sha256 has nothing of {tag}"
     return sums

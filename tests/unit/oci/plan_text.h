@@ -8,8 +8,8 @@
 #include "tests/unit/test.h"
 
 /*
- * "modelcar root=models?" and a line a blob: packing[+codec], path, then what is not zero: mode, mtime, size,
- * source, whiteouts. A '?' is "if present".
+ * "modelcar root=models?", a line "made PATH MODE" a file that is made, and a line a blob: packing[+codec],
+ * path, then what is not zero: mode, mtime, size, source, whiteouts. A '?' is "if present".
  */
 static inline char *plan_text(const struct model_plan *p) {
         static const char *const codecs[] = { "", "+gzip", "+zstd" };
@@ -19,6 +19,8 @@ static inline char *plan_text(const struct model_plan *p) {
 
         assert_non_null(f);
         fprintf(f, "%s root=%s%s\n", plan_format_name(p->format), p->root, p->root_if_present ? "?" : "");
+        for (size_t i = 0; i < p->n_files; i++)
+                fprintf(f, "made \"%s\" %04o\n", p->files[i].path, (unsigned)p->files[i].mode);
         for (size_t i = 0; i < p->n_blobs; i++) {
                 const struct plan_blob *b = &p->blobs[i];
 
@@ -100,5 +102,6 @@ static inline void assert_no_plan(const char *manifest, enum error_kind kind, co
 #define DIGEST_C "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
 #define LAYER(type, digest, more) "{\"mediaType\":\"" type "\",\"digest\":\"" digest "\",\"size\":0" more "}"
 #define NOTE(key, value) ",\"annotations\":{\"" key "\":\"" value "\"}"
+#define MADE "made \"Kitfile\" 0644\n" /* in the plan of every ModelKit */
 #define MANIFEST(config, layers) \
         "{\"schemaVersion\":2,\"config\":" LAYER(config, DIGEST_C, "") ",\"layers\":[" layers "]}"

@@ -123,12 +123,12 @@ static const struct {
           "whiteouts\ntar+gzip \"\" whiteouts\n" },
         { "images", "oras",
           "artifact root=\nraw \"model.safetensors\"\nraw \"config.json\"\ntar+gzip \"\"\nraw \"run.sh\"\n" },
-        { "modelkits", "none", "modelkit root=\n" EIGHT("tar \"\"\n") },
-        { "modelkits", "gzip", "modelkit root=\n" EIGHT("tar+gzip \"\"\n") },
-        { "modelkits", "gzip-fastest", "modelkit root=\n" EIGHT("tar+gzip \"\"\n") },
-        { "modelkits", "whole", "modelkit root=\ntar \"\"\n" },
+        { "modelkits", "none", "modelkit root=\n" MADE EIGHT("tar \"\"\n") },
+        { "modelkits", "gzip", "modelkit root=\n" MADE EIGHT("tar+gzip \"\"\n") },
+        { "modelkits", "gzip-fastest", "modelkit root=\n" MADE EIGHT("tar+gzip \"\"\n") },
+        { "modelkits", "whole", "modelkit root=\n" MADE "tar \"\"\n" },
         { "modelkits", "child",
-          "modelkit root=\ntar \"\" @localhost/demo:none\ntar \"\" @localhost/demo:none\ntar \"\" "
+          "modelkit root=\n" MADE "tar \"\" @localhost/demo:none\ntar \"\" @localhost/demo:none\ntar \"\" "
           "@localhost/demo:none\n"
           "tar \"\" @localhost/demo:none\ntar \"\"\n" },
         { "modelpacks", "raw",
@@ -150,6 +150,44 @@ static void test_artifacts_of_real_tools_are_planned(void **state) {
                 if (strcmp(text, golden[i].plan) != 0)
                         fail_msg("%s: the plan is\n%sinstead of\n%s", golden[i].tag, text, golden[i].plan);
         }
+}
+
+static void test_the_kitfile_is_the_one_that_kit_writes(void **state) {
+        static const char *const tags[] = { "none", "gzip", "gzip-fastest", "whole" };
+        _cleanup_close_ int dir = open_layout("");
+        _cleanup_free_ char *list = NULL;
+        size_t len;
+
+        (void)state;
+        assert_true(path_read_file(&list, &len, dir, "modelkits.sha256", 1 << 20, NULL) >= 0);
+        for (size_t i = 0; i < sizeof tags / sizeof *tags; i++) {
+                _cleanup_(model_plan_freep) struct model_plan *plan = plan_tag("modelkits", tags[i]);
+                char hex[DIGEST_HEX_SIZE], line[512];
+                struct digest digest;
+
+                assert_int_equal(plan->n_files, 1);
+                assert_int_equal(digest_of(&digest, plan->files[0].data, plan->files[0].len), 0);
+                snprintf(line, sizeof line, "%s  %s/Kitfile\n", digest_hex(&digest, hex), tags[i]);
+                if (!strstr(list, line))
+                        fail_msg("%s: kit does not write\n%s", tags[i], plan->files[0].data);
+        }
+}
+
+static void test_the_kitfile_of_a_kit_on_a_kit_is_its_own(void **state) {
+        _cleanup_(model_plan_freep) struct model_plan *plan = plan_tag("modelkits", "child");
+
+        (void)state;
+        assert_int_equal(plan->n_files, 1);
+        assert_string_equal(plan->files[0].data, "manifestVersion: 1.0.0\n"
+                                                 "package:\n"
+                                                 "  name: child\n"
+                                                 "  version: 1.0.0\n"
+                                                 "model:\n"
+                                                 "  name: base\n"
+                                                 "  path: localhost/demo:none\n"
+                                                 "code:\n"
+                                                 "  - path: train.py\n");
+        assert_int_equal(plan->files[0].len, strlen(plan->files[0].data));
 }
 
 /* "DIGEST  TAG/PATH" for every file, as the tool itself unpacks it. */
@@ -177,6 +215,8 @@ static void test_the_raw_files_of_a_modelpack_are_those_that_modctl_unpacks(void
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_artifacts_of_real_tools_are_planned),
+                cmocka_unit_test(test_the_kitfile_is_the_one_that_kit_writes),
+                cmocka_unit_test(test_the_kitfile_of_a_kit_on_a_kit_is_its_own),
                 cmocka_unit_test(test_the_raw_files_of_a_modelpack_are_those_that_modctl_unpacks),
         };
 

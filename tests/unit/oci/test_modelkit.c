@@ -64,8 +64,7 @@ static void test_tars_of_kits_with_layer_info_go_to_the_root(void **state) {
             "{\"model\":{\"path\":\"sub/m.bin\",\"digest\":\"" DIGEST_A
             "\",\"parts\":[" INFO("sub/p", DIGEST_B) "]},\"docs\":[" INFO("R.md", DIGEST_C) "]}",
             NULL,
-            "modelkit root=\n"
-            "tar \"\"\n"
+            "modelkit root=\n" MADE "tar \"\"\n"
             "tar+gzip \"\"\n"
             "tar+zstd \"\"\n");
 }
@@ -80,8 +79,7 @@ static void test_tars_of_kits_without_layer_info_go_beside_their_entry(void **st
                    "{\"model\":{\"path\":\"a/b/m.bin\",\"parts\":[{\"path\":\"a/p\"}]},"
                    "\"code\":[{\"path\":\"x\"},{\"path\":\"./y/z/\"}],\"datasets\":[{\"path\":\".\"}]}",
                    NULL,
-                   "modelkit root=\n"
-                   "tar \"a/b\"\n"
+                   "modelkit root=\n" MADE "tar \"a/b\"\n"
                    "tar \"\"\n"
                    "tar \"\"\n"
                    "tar \"y\"\n"
@@ -102,8 +100,7 @@ static void test_raw_layers_are_named_by_annotation_or_kitfile(void **state) {
                                   "\"mcpServers\":[" INFO("s.mcpb", DIGEST_C) "],\"prompts\":[" INFO(
                                       "p.md", DIGEST_D) "]}",
             NULL,
-            "modelkit root=\n"
-            "raw \"x/m.bin\"\n"
+            "modelkit root=\n" MADE "raw \"x/m.bin\"\n"
             "raw+gzip \"R.md\"\n"
             "raw+gzip \"S.md\"\n"
             "raw \"s.mcpb\"\n"
@@ -116,7 +113,7 @@ static void test_prereleases_are_tars_at_the_root(void **state) {
         (void)state;
         assert_kit(MANIFEST("application/vnd.jozu.model.config.v1+json",
                             LAYER("application/vnd.jozu.model.content.v1.tar+gzip", DIGEST_A, "")),
-                   "{\"model\":{\"path\":\"m\"}}", NULL, "modelkit root=\ntar+gzip \"\"\n");
+                   "{\"model\":{\"path\":\"m\"}}", NULL, "modelkit root=\n" MADE "tar+gzip \"\"\n");
 }
 
 static void test_malformed_kits_are_refused(void **state) {
@@ -142,6 +139,53 @@ static void test_malformed_kits_are_refused(void **state) {
         assert_no_kit(KIT(LAYER(TYPE "model.v1.tar", DIGEST_A, "")), NULL, NULL, ERROR_INVALID, "empty");
 }
 
+/* ---- the Kitfile ---- */
+
+#define RAW(path) \
+        KIT(LAYER(TYPE "model.v1.raw", DIGEST_A, NOTE("org.cncf.model.filepath", path)) "," LAYER( \
+            TYPE "code.v1.raw", DIGEST_B, NOTE("org.cncf.model.filepath", "x/y")))
+
+static void test_the_selection_applies_to_the_kitfile(void **state) {
+        static const struct {
+                const char *manifest, *root, *include, *exclude, *plan;
+        } cases[] = {
+                { RAW("a"), NULL, NULL, "Kitfile", "modelkit root=\nraw \"a\"\nraw \"x/y\"\n" },
+                { RAW("a"), NULL, "x/**", NULL, "modelkit root=\nraw \"x/y\"\n" },
+                { RAW("a"), NULL, "[Ka]*", NULL, "modelkit root=\n" MADE "raw \"a\"\n" },
+                { RAW("a"), "x", NULL, NULL, "modelkit root=x\nraw \"x/y\"\n" },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                const char *const include[] = { cases[i].include, NULL }, *const exclude[] = {
+                        cases[i].exclude, NULL
+                };
+                _cleanup_(oci_selection_freep) struct oci_selection *selection = NULL;
+                _cleanup_(oci_reference_freep) struct oci_reference *reference = reference_of("r.io/kit:v1");
+                _cleanup_artifact_ struct oci_artifact artifact = { 0 };
+                _cleanup_(model_plan_freep) struct model_plan *plan = NULL;
+
+                assert_int_equal(oci_selection_new(&selection, cases[i].root, include, exclude, NULL, NULL),
+                                 0);
+                artifact_parse(&artifact, cases[i].manifest, "{}");
+                assert_int_equal(oci_format_plan(&plan,
+                                                 &(struct oci_format_input){ .reference = reference,
+                                                                             .artifact = &artifact,
+                                                                             .selection = selection },
+                                                 NULL),
+                                 0);
+                _cleanup_free_ char *text = plan_text(plan);
+                assert_string_equal(text, cases[i].plan);
+        }
+}
+
+static void test_a_layer_in_the_place_of_the_kitfile_wins(void **state) {
+        (void)state;
+        assert_kit(RAW("Kitfile"), "{}", NULL, "modelkit root=\nraw \"Kitfile\"\nraw \"x/y\"\n");
+        assert_kit(RAW("Kitfile/z"), "{}", NULL, "modelkit root=\nraw \"Kitfile/z\"\nraw \"x/y\"\n");
+        assert_kit(RAW("Kitfile2"), "{}", NULL, "modelkit root=\n" MADE "raw \"Kitfile2\"\nraw \"x/y\"\n");
+}
+
 /* ---- kits on kits ---- */
 
 #define CHILD KIT(LAYER(TYPE "code.v1.tar", DIGEST_C, ""))
@@ -164,8 +208,7 @@ static const struct kit family[] = {
 static void test_a_kit_on_a_kit_takes_its_model_and_parts_from_there(void **state) {
         (void)state;
         assert_kit(CHILD, CHILD_OF("r.io/base:v1"), family,
-                   "modelkit root=\n"
-                   "tar \"\" @r.io/base:v1\n"
+                   "modelkit root=\n" MADE "tar \"\" @r.io/base:v1\n"
                    "raw \"p\" @r.io/base:v1\n"
                    "tar \"\"\n");
 }
@@ -173,8 +216,7 @@ static void test_a_kit_on_a_kit_takes_its_model_and_parts_from_there(void **stat
 static void test_grandparents_come_first_and_each_from_its_repository(void **state) {
         (void)state;
         assert_kit(CHILD, CHILD_OF("s.io/tuned:latest"), family,
-                   "modelkit root=\n"
-                   "tar \"\" @r.io/base:v1\n"
+                   "modelkit root=\n" MADE "tar \"\" @r.io/base:v1\n"
                    "raw \"p\" @r.io/base:v1\n"
                    "tar \"\" @s.io/tuned:latest\n"
                    "tar \"\"\n");
@@ -183,9 +225,10 @@ static void test_grandparents_come_first_and_each_from_its_repository(void **sta
 static void test_a_model_with_a_layer_of_its_own_is_a_file_whatever_its_name(void **state) {
         (void)state;
         assert_kit(KIT(LAYER(TYPE "model.v1.tar", DIGEST_A, "")),
-                   "{\"model\":" INFO("r.io/base:v1", DIGEST_A) "}", NULL, "modelkit root=\ntar \"\"\n");
+                   "{\"model\":" INFO("r.io/base:v1", DIGEST_A) "}", NULL,
+                   "modelkit root=\n" MADE "tar \"\"\n");
         assert_kit(KIT(LAYER(TYPE "model.v1.tar", DIGEST_A, "")), "{\"model\":{\"path\":\"a:b\"}}", NULL,
-                   "modelkit root=\ntar \"\"\n");
+                   "modelkit root=\n" MADE "tar \"\"\n");
 }
 
 static void test_parents_that_are_nowhere_or_nothing_are_refused(void **state) {
@@ -243,6 +286,8 @@ int main(void) {
                 cmocka_unit_test(test_raw_layers_are_named_by_annotation_or_kitfile),
                 cmocka_unit_test(test_prereleases_are_tars_at_the_root),
                 cmocka_unit_test(test_malformed_kits_are_refused),
+                cmocka_unit_test(test_the_selection_applies_to_the_kitfile),
+                cmocka_unit_test(test_a_layer_in_the_place_of_the_kitfile_wins),
                 cmocka_unit_test(test_a_kit_on_a_kit_takes_its_model_and_parts_from_there),
                 cmocka_unit_test(test_grandparents_come_first_and_each_from_its_repository),
                 cmocka_unit_test(test_a_model_with_a_layer_of_its_own_is_a_file_whatever_its_name),
