@@ -2,10 +2,12 @@
 /*
  * cache: models on this node's disk.
  *
- *   <root>/layers/sha256/<hex>/blob | tree/     one raw blob, or one unpacked layer; beside it blob.json |
- * tree.json <root>/models/sha256/<key>/                 one model as pods see it: hard links into layers;
- * <key>.json beside it <root>/staging/<hex>.blob | <hex>.tree/     what is being written <root>/index.db
- * SQLite (WAL): models, layers, tags, leases, pins, last use, hits
+ *   <root>/layers/sha256/<hex>/blob, tree/   one raw blob, or one unpacked layer; beside it its record,
+ *                                            blob.json or tree.json
+ *   <root>/models/sha256/<key>/              one model as pods see it: hard links into layers; beside it its
+ *                                            record, <key>.json
+ *   <root>/staging/<hex>.blob/, <hex>.tree/  what is being written
+ *   <root>/index.db                          SQLite (WAL): models, layers, tags, leases, pins, last use, hits
  *
  * What is under layers/ or models/ is complete and durable: it got there by one rename after its digest had
  * matched. The index is a cache of the truth on disk (the .json records) and of mountinfo: it is rebuilt when
@@ -29,7 +31,6 @@ struct cache;
 int cache_open(struct cache **ret, const struct settings *s, struct error *e);
 void cache_close(struct cache *c);
 DEFINE_CLEANUP(struct cache *, cache_close);
-const char *cache_root(const struct cache *c);
 
 /* ---- tags: what a reference meant when it was last resolved ---- */
 
@@ -69,8 +70,8 @@ void cache_staging_abort(struct cache_staging *s); /* removes what is there, fre
 struct cache_reservation;
 int cache_reserve(struct cache_reservation **ret, struct cache *c, uint64_t bytes, struct error *e);
 int cache_reservation_grow(struct cache_reservation *r, uint64_t bytes, struct error *e);
-void cache_reservation_consume(struct cache_reservation *r,
-                               uint64_t bytes);              /* thread-safe; never below zero */
+/* Never below zero; waits for nothing but a mutex that is held for moments. */
+void cache_reservation_consume(struct cache_reservation *r, uint64_t bytes);
 void cache_reservation_release(struct cache_reservation *r); /* NULL is fine */
 
 struct cache_space {

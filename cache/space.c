@@ -10,6 +10,11 @@
  *
  * Consuming moves bytes from reserved to written; releasing forgets both. Between the seal of a layer and the
  * release its bytes count twice, which errs on the safe side.
+ *
+ * Measuring asks the index and the file system and may take long, so no lock is held; consuming, which the
+ * engine's reactor does, never waits for it. What is promised is looked at first: what is consumed or released
+ * in the meantime then counts twice and not never. Promises are made one at a time, under a guard, so that
+ * nobody promises the same bytes.
  */
 #include "cache/store.h"
 
@@ -19,7 +24,7 @@
 
 struct cache_reservation {
         struct cache *cache;
-        uint64_t promised, written; /* guarded by cache->lock */
+        uint64_t promised, written; /* guarded by cache->promises.lock */
 };
 
 static uint64_t minus(uint64_t a, uint64_t b) {
@@ -52,12 +57,22 @@ static int measure(struct cache *c, struct cache_space *ret, struct cache_index_
         return 0;
 }
 
-/* With what jobs have written and will write; c->lock is held. */
-static void account(const struct cache *c, struct cache_space *s) {
-        uint64_t below_capacity = minus(s->capacity, s->used + c->written);
+static int measure_with_promises(struct cache *c, struct cache_space *ret, struct cache_index_sums *sums,
+                                 struct error *e) {
+        uint64_t reserved, written, below_capacity;
+        int r;
 
-        s->reserved = c->reserved;
-        s->free = minus(below_capacity < s->free ? below_capacity : s->free, c->reserved);
+        pthread_mutex_lock(&c->promises.lock);
+        reserved = c->promises.reserved;
+        written = c->promises.written;
+        pthread_mutex_unlock(&c->promises.lock);
+        r = measure(c, ret, sums, e);
+        if (r < 0)
+                return r;
+        below_capacity = minus(ret->capacity, ret->used + written);
+        ret->reserved = reserved;
+        ret->free = minus(below_capacity < ret->free ? below_capacity : ret->free, reserved);
+        return 0;
 }
 
 int cache_space(struct cache *c, struct cache_space *ret, struct error *e) {
@@ -65,11 +80,9 @@ int cache_space(struct cache *c, struct cache_space *ret, struct error *e) {
         struct cache_space s;
         int r;
 
-        r = measure(c, &s, &sums, e);
+        r = measure_with_promises(c, &s, &sums, e);
         if (r < 0)
                 return r;
-        LOCK_SCOPE(&c->lock);
-        account(c, &s);
         *ret = s;
         return 0;
 }
@@ -93,19 +106,19 @@ static int no_space(struct cache *c, uint64_t bytes, const struct cache_space *s
 /* -ENOSPC with a text if it does not fit. */
 static int take(struct cache_reservation *r, uint64_t bytes, struct error *e) {
         struct cache *c = r->cache;
-        LOCK_SCOPE(&c->lock); /* held while measuring, so that nobody promises the same bytes */
         struct cache_index_sums sums;
         struct cache_space s;
         int result;
 
-        result = measure(c, &s, &sums, e);
+        CACHE_GUARD_SCOPE(c, CACHE_GUARD_SPACE, "");
+        result = measure_with_promises(c, &s, &sums, e);
         if (result < 0)
                 return result;
-        account(c, &s);
         if (bytes > s.free)
                 return no_space(c, bytes, &s, &sums, e);
+        LOCK_SCOPE(&c->promises.lock);
         r->promised += bytes;
-        c->reserved += bytes;
+        c->promises.reserved += bytes;
         return 0;
 }
 
@@ -137,22 +150,25 @@ int cache_reserve(struct cache_reservation **ret, struct cache *c, uint64_t byte
 }
 
 void cache_reservation_consume(struct cache_reservation *r, uint64_t bytes) {
-        struct cache *c = r->cache;
-        LOCK_SCOPE(&c->lock);
+        struct cache_promises *p = &r->cache->promises;
+        LOCK_SCOPE(&p->lock);
         uint64_t promised = bytes < r->promised ? bytes : r->promised;
 
         r->promised -= promised;
-        c->reserved -= promised;
+        p->reserved -= promised;
         r->written += bytes;
-        c->written += bytes;
+        p->written += bytes;
 }
 
 void cache_reservation_release(struct cache_reservation *r) {
+        struct cache_promises *p;
+
         if (!r)
                 return;
-        pthread_mutex_lock(&r->cache->lock);
-        r->cache->reserved -= r->promised;
-        r->cache->written -= r->written;
-        pthread_mutex_unlock(&r->cache->lock);
+        p = &r->cache->promises;
+        pthread_mutex_lock(&p->lock);
+        p->reserved -= r->promised;
+        p->written -= r->written;
+        pthread_mutex_unlock(&p->lock);
         free(r);
 }

@@ -168,6 +168,7 @@ int cache_open(struct cache **ret, const struct settings *s, struct error *e) {
                              .layers_fd = -1,
                              .models_fd = -1,
                              .staging_fd = -1 };
+        pthread_mutex_init(&c->promises.lock, NULL);
         pthread_mutex_init(&c->lock, NULL);
         pthread_cond_init(&c->guard_left, NULL);
         r = open_root(c, e);
@@ -202,12 +203,9 @@ void cache_close(struct cache *c) {
                         close(fds[i]);
         pthread_cond_destroy(&c->guard_left);
         pthread_mutex_destroy(&c->lock);
+        pthread_mutex_destroy(&c->promises.lock);
         free(c->root);
         free(c);
-}
-
-const char *cache_root(const struct cache *c) {
-        return c->root;
 }
 
 /* ---- tags ---- */

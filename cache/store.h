@@ -2,9 +2,12 @@
 /*
  * store: what the files of this room share: the cache itself, its directories, and locks by name.
  *
- * Locks. c->lock guards the memory below it and is held for moments only; the index has its own and is always
- * taken after it. What takes long on disk is done under a guard, which is a lock on a name: a target, a model
- * or a layer. Who needs several takes them in that order, and one of each at most.
+ * Locks. c->lock guards the memory below it. The index has its own, which may wait for the disk and is always
+ * taken after it; that happens in one place, where the collection forgets a layer (collect.c). So the engine's
+ * reactor takes neither: what it calls, cache_reservation_consume(), takes promises.lock, and whoever has that
+ * one waits for nothing. What takes long on disk is done under a guard, which is a lock on a name: a target, a
+ * model, a layer, or the making of promises. Who needs several takes them in that order, and one of each at
+ * most.
  */
 #pragma once
 
@@ -24,8 +27,19 @@ struct cache_hold {
 
 struct cache_guard {
         struct cache_guard *next;
-        enum cache_guard_kind { CACHE_GUARD_TARGET, CACHE_GUARD_MODEL, CACHE_GUARD_LAYER } kind;
+        enum cache_guard_kind {
+                CACHE_GUARD_TARGET,
+                CACHE_GUARD_MODEL,
+                CACHE_GUARD_LAYER,
+                CACHE_GUARD_SPACE, /* its only name is "" */
+        } kind;
         const char *name; /* the holder's */
+};
+
+struct cache_promises {
+        pthread_mutex_t lock; /* guards what follows; nothing else is locked and no I/O done under it */
+        uint64_t reserved;    /* bytes promised and not written */
+        uint64_t written;     /* bytes written by reservations that still live: not all in the index yet */
 };
 
 struct cache {
@@ -34,15 +48,14 @@ struct cache {
         int root_fd, lock_fd; /* the lock is the file "lock" */
         int layers_fd, models_fd, staging_fd;
         struct cache_index *index;
+        struct cache_promises promises;
 
         pthread_mutex_t lock; /* guards what follows */
         pthread_cond_t guard_left;
         struct cache_guard *guards;
         struct cache_hold *holds;
-        bool hold_all;     /* there was no memory to remember a hold: collect nothing any more */
-        uint64_t reserved; /* bytes promised and not written */
-        uint64_t written;  /* bytes written by reservations that still live: not all in the index yet */
-        uint64_t serial;   /* makes names in staging/ unique */
+        bool hold_all;   /* there was no memory to remember a hold: collect nothing any more */
+        uint64_t serial; /* makes names in staging/ unique */
 };
 
 /* ---- guards (guard.c) ---- */

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Promising disk, and what happens when there is none. */
+/* WRAP: fstatvfs */
 #include "fixture.h"
 
 #include "base/metrics.h"
+
+#include <sys/statvfs.h>
 
 #define KIB ((uint64_t)1024)
 
@@ -84,6 +87,89 @@ static void test_what_the_file_system_keeps_is_not_free(void **state) {
         assert_ok(settings_set(f->settings, "cache.minFree", "100%", &e), &e);
         assert_int_equal(space_of(f->cache).free, 0);
         assert_int_equal(cache_reserve(&r, f->cache, 1, &e), -ENOSPC);
+}
+
+/* What happens while the disk is being measured. */
+static void (*while_measuring)(void);
+static struct cache_reservation *writing;
+
+int __real_fstatvfs(int fd, struct statvfs *fs);
+int __wrap_fstatvfs(int fd, struct statvfs *fs);
+int __wrap_fstatvfs(int fd, struct statvfs *fs) {
+        if (while_measuring)
+                while_measuring();
+        return __real_fstatvfs(fd, fs);
+}
+
+static void write_200_kib(void) {
+        cache_reservation_consume(writing, 200 * KIB);
+}
+
+static void end_the_writer(void) {
+        cache_reservation_release(take_ptr(writing));
+}
+
+/* The engine tells of its writes on the thread that serves all sockets. */
+static void test_writes_are_told_while_the_disk_is_being_measured(void **state) {
+        struct fixture *f = *state;
+        struct cache_reservation *r;
+        struct error e;
+
+        limit(f, "1MiB");
+        assert_ok(cache_reserve(&writing, f->cache, 600 * KIB, &e), &e);
+        while_measuring = write_200_kib;
+        assert_ok(cache_reserve(&r, f->cache, 424 * KIB, &e), &e);
+        while_measuring = NULL;
+        assert_int_equal(space_of(f->cache).reserved, 824 * KIB);
+        assert_int_equal(space_of(f->cache).free, 0);
+        cache_reservation_release(r);
+        cache_reservation_release(take_ptr(writing));
+}
+
+static void test_what_is_released_while_the_disk_is_being_measured_is_not_free_yet(void **state) {
+        struct fixture *f = *state;
+        struct error e;
+
+        limit(f, "1MiB");
+        assert_ok(cache_reserve(&writing, f->cache, 600 * KIB, &e), &e);
+        while_measuring = end_the_writer; /* the sums may be older than the layer that it sealed */
+        assert_int_equal(space_of(f->cache).free, 424 * KIB);
+        while_measuring = NULL;
+        assert_int_equal(space_of(f->cache).free, 1024 * KIB);
+}
+
+struct taker {
+        pthread_t thread;
+        struct cache *cache;
+        struct cache_reservation *reservation;
+};
+
+static void *take_600_kib(void *userdata) {
+        struct taker *t = userdata;
+        struct error e;
+
+        (void)cache_reserve(&t->reservation, t->cache, 600 * KIB, &e);
+        return NULL;
+}
+
+static void test_threads_are_not_promised_the_same_bytes(void **state) {
+        struct fixture *f = *state;
+        struct taker t[8] = { 0 };
+        unsigned served = 0;
+
+        limit(f, "1MiB");
+        for (unsigned i = 0; i < 8; i++) {
+                t[i].cache = f->cache;
+                assert_int_equal(pthread_create(&t[i].thread, NULL, take_600_kib, &t[i]), 0);
+        }
+        for (unsigned i = 0; i < 8; i++) {
+                pthread_join(t[i].thread, NULL);
+                served += t[i].reservation != NULL;
+        }
+        for (unsigned i = 0; i < 8; i++)
+                cache_reservation_release(t[i].reservation);
+        assert_int_equal(served, 1);
+        assert_int_equal(space_of(f->cache).free, 1024 * KIB);
 }
 
 static void test_unused_layers_make_room_unless_they_are_held(void **state) {
@@ -253,6 +339,9 @@ int main(int argc, char *argv[]) {
                 T(test_what_is_written_is_not_free_before_it_is_sealed),
                 T(test_a_refusal_says_what_is_needed_free_and_in_the_way),
                 T(test_what_the_file_system_keeps_is_not_free),
+                T(test_writes_are_told_while_the_disk_is_being_measured),
+                T(test_what_is_released_while_the_disk_is_being_measured_is_not_free_yet),
+                T(test_threads_are_not_promised_the_same_bytes),
                 T(test_unused_layers_make_room_unless_they_are_held),
                 T(test_gauges_show_the_cache_until_it_is_closed),
         };
