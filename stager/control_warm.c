@@ -102,7 +102,6 @@ int control_warm(struct rpc_call *call, const ProtobufCMessage *m, void *userdat
                 return r;
         if (req->ttl_seconds < 0)
                 return error_set(e, ERROR_INVALID, "a ttl cannot be negative");
-        request.stage.warming = true;
         if ((r = stager_stage(&job, c->stager, &request.stage, e)) < 0)
                 return r;
         if (req->detach) {

@@ -6,6 +6,7 @@
 #include "stager/job.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,12 +28,12 @@ void job_set_state(struct job *j, enum job_state state) {
         struct stager *s = j->stager;
 
         log_debug(STAGE, "%s: %s -> %s", j->reference->text, state_names[j->state], state_names[state]);
-        if (j->state == JOB_WAITING && state != JOB_WAITING) {
+        if (j->state == JOB_WAITING && state == JOB_RESOLVING) {
                 s->n_waiting--;
                 s->n_running++;
         }
         if (state == JOB_READY || state == JOB_FAILED) {
-                s->n_running--;
+                s->n_running -= j->state != JOB_WAITING; /* a hit at once never ran */
                 j->ended_ms = time_monotonic_ms();
         }
         j->state = state;
@@ -121,8 +122,7 @@ static int job_check_access(struct job *j, const struct cache_model *m, struct e
         return r < 0 ? error_wrap(e, "may this volume read the private model that is cached here?") : 0;
 }
 
-static void job_hit(struct job *j, const struct cache_model *m) {
-        LOCK_SCOPE(&j->stager->lock);
+void job_is_hit(struct job *j, const struct cache_model *m) {
         j->has_key = true;
         j->key = m->key;
         j->manifest = m->manifest;
@@ -141,7 +141,8 @@ static int job_try_cache(struct job *j, const char *reference_text, bool check_a
         int r = check_access ? job_check_access(j, m, e) : 0;
         if (r < 0)
                 return r;
-        job_hit(j, m);
+        LOCK_SCOPE(&j->stager->lock);
+        job_is_hit(j, m);
         return 1;
 }
 
@@ -261,7 +262,34 @@ static int job_list_blobs(struct job *j, struct error *e) {
         return 0;
 }
 
-/* Holds every layer, sees which are here, and promises the space for the rest. */
+/* Another job has promised the space for this blob and is about to bring it. Lock held. */
+static bool is_promised(const struct job *j, const struct plan_blob *b) {
+        for (const struct job *x = j->stager->jobs; x; x = x->next)
+                for (size_t i = 0; x != j && i < x->n_blobs; i++) {
+                        const struct plan_blob *other = &x->plan->blobs[x->blobs[i].index];
+                        if (x->blobs[i].reserved && !x->blobs[i].ready && other->packing == b->packing &&
+                            digest_equal(&other->digest, &b->digest))
+                                return true;
+                }
+        return false;
+}
+
+/* 1: the blob is here, 0: it is not. A manifest that lies about its size is refused here as it would be on the
+ * wire. */
+static int job_find_layer(const struct job *j, const struct plan_blob *b, struct error *e) {
+        struct cache_layer layer;
+        char text[DIGEST_TEXT_SIZE];
+
+        if (!cache_layer_find(j->stager->cache, &b->digest, b->packing, &layer))
+                return 0;
+        if (layer.size == b->size)
+                return 1;
+        return error_set(e, ERROR_DATA_LOSS,
+                         "blob %s of %s has %" PRIu64 " bytes, its descriptor says %" PRIu64,
+                         digest_format(&b->digest, text), j->reference->text, layer.size, b->size);
+}
+
+/* Holds every layer, sees which are here, and promises the space for what nobody else is bringing. */
 static int job_reserve(struct job *j, struct error *e) {
         struct stager *s = j->stager;
         uint64_t needed = 0;
@@ -269,92 +297,118 @@ static int job_reserve(struct job *j, struct error *e) {
         for (size_t i = 0; i < j->n_blobs; i++) {
                 const struct plan_blob *b = &j->plan->blobs[j->blobs[i].index];
                 cache_layer_hold(s->cache, &b->digest);
-                bool cached = cache_layer_find(s->cache, &b->digest, b->packing, NULL);
+                j->n_held++;
+                int cached = job_find_layer(j, b, e);
+                if (cached < 0)
+                        return cached;
                 if (cached)
                         metric_add(SAVED_BYTES, (double)b->size, "layer");
-                else
-                        needed += b->size;
                 LOCK_SCOPE(&s->lock);
                 j->blobs[i].cached = j->blobs[i].ready = cached;
+                j->blobs[i].reserved = !cached && !is_promised(j, b);
+                if (j->blobs[i].reserved)
+                        needed += b->size;
         }
-        int r = cache_reserve(&j->reservation, s->cache, needed, e);
-        return r < 0 ? error_wrap(e, "%s", j->reference->text) : 0;
+        return cache_reserve(&j->reservation, s->cache, needed, e);
 }
 
 static void job_release_layers(struct job *j) {
-        for (size_t i = 0; i < j->n_blobs; i++)
+        for (size_t i = 0; i < j->n_held; i++)
                 cache_layer_unhold(j->stager->cache, &j->plan->blobs[j->blobs[i].index].digest);
+        LOCK_SCOPE(&j->stager->lock);
+        for (size_t i = 0; i < j->n_blobs; i++)
+                j->blobs[i].reserved = false;
 }
 
-/* Waits for the blob's transfer. 1: it was another job's and failed, so it is our turn. */
-static int job_await_blob(struct job *j, struct job_blob *b, bool started, struct error *e) {
-        struct stager *s = j->stager;
-        struct share *x = b->share;
-
-        LOCK_SCOPE(&s->lock);
-        while (!x->done)
-                pthread_cond_wait(&s->changed, &s->lock);
-        int r = x->result;
-        if (r < 0)
-                error_copy(e, &x->error);
-        else
-                b->ready = true;
-        if (started) {
-                j->fetched += x->last.received;
-                j->retries += x->last.retries;
-        }
-        b->share = NULL;
-        share_unref(x);
-        return r < 0 && !started && !s->stopping ? 1 : r;
-}
-
-static int job_fetch_blob(struct job *j, struct job_blob *b, bool *ret_started, struct error *e) {
+static int job_fetch_blob(struct job *j, struct job_blob *b, struct error *e) {
         const struct plan_blob *blob = &j->plan->blobs[b->index];
         struct share *x = NULL;
+        bool started;
+        int r = job_find_layer(j, blob, e);
 
-        if (cache_layer_find(j->stager->cache, &blob->digest, blob->packing,
-                             NULL)) { /* it came in the meantime */
+        if (r < 0)
+                return r;
+        if (r == 1) { /* it came in the meantime */
                 LOCK_SCOPE(&j->stager->lock);
                 b->ready = true;
                 return 0;
         }
-        int r = share_get(&x, ret_started, j, blob, e);
+        r = share_get(&x, &started, j, b, e);
         if (r < 0)
                 return r;
         LOCK_SCOPE(&j->stager->lock);
         b->share = x;
+        b->started = started;
         return 0;
 }
 
-/* Starts all that is missing at once (the engine queues it), then waits in order. The first failure ends the
- * others. */
+/* Takes the outcome of a share that is done. 1: it was another job's and failed, so it is our turn. Lock held. */
+static int job_collect(struct job *j, struct job_blob *b, struct error *e) {
+        struct share *x = b->share;
+        int r = x->result;
+
+        if (r < 0)
+                error_copy(e, &x->error);
+        else
+                b->ready = true;
+        if (b->started) {
+                j->fetched += x->last.received;
+                j->retries += x->last.retries;
+        } else if (r >= 0)
+                metric_add(SAVED_BYTES, (double)x->size, "layer");
+        b->share = NULL;
+        share_unref(x);
+        return r < 0 && !b->started && !j->stager->stopping ? 1 : r;
+}
+
+/* The next of our blobs whose share is done, after waiting for it; NULL when none is under way. */
+static struct job_blob *job_next_done(struct job *j) {
+        struct stager *s = j->stager;
+
+        for (;;) {
+                bool waiting = false;
+                for (size_t i = 0; i < j->n_blobs; i++) {
+                        if (j->blobs[i].share && j->blobs[i].share->done)
+                                return &j->blobs[i];
+                        waiting = waiting || j->blobs[i].share;
+                }
+                if (!waiting)
+                        return NULL;
+                pthread_cond_wait(&s->changed, &s->lock);
+        }
+}
+
+/* Waits until nothing is under way any more. The first failure ends the transfers that nobody else wants. */
+static int job_await_blobs(struct job *j, int r, struct error *e) {
+        for (;;) {
+                struct error failure = { 0 };
+                struct job_blob *b;
+                int k;
+
+                {
+                        LOCK_SCOPE(&j->stager->lock);
+                        if (r < 0)
+                                share_cancel_lonely(j);
+                        b = job_next_done(j);
+                        if (!b)
+                                return r;
+                        k = job_collect(j, b, &failure);
+                }
+                if (k == 1 && r >= 0)
+                        k = job_fetch_blob(j, b, &failure);
+                if (k < 0 && r >= 0)
+                        r = error_copy(e, &failure);
+        }
+}
+
+/* Starts all that is missing at once; the engine queues it. */
 static int job_fetch(struct job *j, struct error *e) {
-        _cleanup_free_ bool *started = calloc(j->n_blobs ? j->n_blobs : 1, sizeof *started);
         int r = 0;
 
-        if (!started)
-                return error_errno(e, ENOMEM, "cannot fetch %s", j->reference->text);
-        for (size_t i = 0; i < j->n_blobs && r == 0; i++)
+        for (size_t i = 0; i < j->n_blobs && r >= 0; i++)
                 if (!j->blobs[i].ready)
-                        r = job_fetch_blob(j, &j->blobs[i], &started[i], e);
-
-        for (size_t i = 0; i < j->n_blobs; i++) {
-                struct job_blob *b = &j->blobs[i];
-                struct error later = { 0 };
-
-                if (r < 0) {
-                        LOCK_SCOPE(&j->stager->lock);
-                        share_cancel_lonely(j);
-                }
-                while (b->share) {
-                        int w = job_await_blob(j, b, started[i], &later);
-                        if (w == 1 && r == 0)
-                                w = job_fetch_blob(j, b, &started[i], &later);
-                        if (w < 0 && r == 0)
-                                r = error_copy(e, &later);
-                }
-        }
-        return r < 0 ? error_wrap(e, "%s", j->reference->text) : 0;
+                        r = job_fetch_blob(j, &j->blobs[i], e);
+        return job_await_blobs(j, r, e);
 }
 
 static int job_assemble(struct job *j, struct error *e) {
@@ -364,8 +418,7 @@ static int job_assemble(struct job *j, struct error *e) {
                 LOCK_SCOPE(&s->lock);
                 job_set_state(j, JOB_ASSEMBLING);
         }
-        int r = cache_model_build(s->cache, &j->key, j->plan, j->selection, j->is_private, e);
-        return r < 0 ? error_wrap(e, "%s", j->reference->text) : 0;
+        return cache_model_build(s->cache, &j->key, j->plan, j->selection, j->is_private, e);
 }
 
 static int job_make(struct job *j, struct error *e) {

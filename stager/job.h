@@ -36,6 +36,8 @@ enum job_state {
 struct job_blob {            /* one distinct blob of the plan */
         size_t index;        /* in plan->blobs */
         struct share *share; /* ours or another job's transfer, while it runs */
+        bool started;        /* @share is ours */
+        bool reserved;       /* its size is in our reservation */
         bool cached;         /* was here before us */
         bool ready;
 };
@@ -51,7 +53,6 @@ struct job {
         struct oci_selection *selection; /* may be NULL */
         struct oci_keyring *keyring;     /* may be NULL */
         enum stage_policy policy;        /* never STAGE_DEFAULT */
-        bool warming;
 
         enum job_state state;
         struct error error;       /* of FAILED */
@@ -67,14 +68,14 @@ struct job {
         bool is_private;
         struct cache_reservation *reservation;
         struct job_blob *blobs;
-        size_t n_blobs;
+        size_t n_blobs, n_held; /* the first n_held are held in the cache */
 
         int64_t started_ms, ended_ms; /* monotonic */
         uint64_t fetched;             /* by transfers that ended */
         uint64_t retries;
         unsigned handles;   /* that wait or may wait */
         int64_t sampled_ms; /* for the rate */
-        uint64_t sampled_done, rate;
+        uint64_t sampled_moved, rate;
 };
 
 struct stager {
@@ -102,6 +103,8 @@ struct stage_job {
 
 void *job_main(void *arg);                               /* a struct job */
 void job_set_state(struct job *j, enum job_state state); /* lock held */
+/* The model is here: the job is ready. Lock held, or nobody else has the job yet. */
+void job_is_hit(struct job *j, const struct cache_model *m);
 const char *job_state_name(enum job_state state);
 struct job *job_ref(struct job *j); /* lock held */
 void job_unref(struct job *j);      /* lock held */

@@ -8,7 +8,7 @@
 #include "stager/job.h"
 
 #define SAMPLE_MS 200
-#define RATE_WEIGHT 0.3 /* of the newest sample */
+#define AVERAGE_MS 2000
 
 static const char *blob_state(const struct job_blob *b) {
         if (b->cached)
@@ -49,19 +49,57 @@ static int snapshot_blobs(const struct job *j, struct stage_progress *ret) {
         return 0;
 }
 
-/* An exponential average over samples that are at least SAMPLE_MS apart, however often someone looks. */
-static void sample_rate(struct job *j, uint64_t done) {
+/* An exponential average over some seconds, however often someone looks. @moved: what came over the wire; the digest's
+ * frontier would creep and jump. */
+static void sample_rate(struct job *j, uint64_t moved) {
         int64_t now = time_monotonic_ms(), since = now - j->sampled_ms;
 
         if (j->sampled_ms && since < SAMPLE_MS)
                 return;
-        if (j->sampled_ms && done >= j->sampled_done) {
-                double rate = (double)(done - j->sampled_done) * 1000 / (double)since;
-                j->rate = j->rate ? (uint64_t)(RATE_WEIGHT * rate + (1 - RATE_WEIGHT) * (double)j->rate)
-                                  : (uint64_t)rate;
+        if (j->sampled_ms && moved >= j->sampled_moved) {
+                double rate = (double)(moved - j->sampled_moved) * 1000 / (double)since;
+                double weight = (double)since / (double)(since + AVERAGE_MS);
+                j->rate =
+                    j->rate ? (uint64_t)(weight * rate + (1 - weight) * (double)j->rate) : (uint64_t)rate;
         }
         j->sampled_ms = now;
-        j->sampled_done = done;
+        j->sampled_moved = moved;
+}
+
+/* What this job, or those it waits for, have received of the blobs that were not here. */
+static uint64_t bytes_moved(const struct job *j) {
+        uint64_t moved = 0;
+
+        for (size_t i = 0; i < j->n_blobs; i++) {
+                const struct job_blob *b = &j->blobs[i];
+                if (b->share) {
+                        struct transfer_progress t = { 0 };
+                        share_progress(b->share, &t);
+                        moved +=
+                            t.received > t.done ? t.received : t.done; /* a layout's file is not received */
+                } else if (b->ready && !b->cached)
+                        moved += j->plan->blobs[b->index].size;
+        }
+        return moved;
+}
+
+static uint64_t bytes_missing(const struct job *j) {
+        uint64_t missing = 0;
+
+        for (size_t i = 0; i < j->n_blobs; i++)
+                if (!j->blobs[i].cached)
+                        missing += j->plan->blobs[j->blobs[i].index].size;
+        return missing;
+}
+
+/* Rate, and the time that is left at this rate. */
+static void tell_speed(struct stage_progress *ret, struct job *j) {
+        uint64_t moved = bytes_moved(j), missing = bytes_missing(j);
+
+        sample_rate(j, moved);
+        ret->rate = j->rate;
+        if (j->rate > 0 && missing >= moved)
+                ret->eta_ms = (int64_t)((double)(missing - moved) * 1000 / (double)j->rate);
 }
 
 int job_snapshot(struct job *j, struct stage_progress *ret) {
@@ -91,10 +129,7 @@ int job_snapshot(struct job *j, struct stage_progress *ret) {
                         p.size += p.blobs[i].size;
         }
         if (source->state == JOB_FETCHING)
-                sample_rate(source, p.done);
-        p.rate = source->state == JOB_FETCHING ? source->rate : 0;
-        if (p.rate > 0 && p.size >= p.done)
-                p.eta_ms = (int64_t)((double)(p.size - p.done) * 1000 / (double)p.rate);
+                tell_speed(&p, source);
         *ret = p;
         return 0;
 }

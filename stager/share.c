@@ -89,10 +89,13 @@ static void share_done(void *userdata, int result, const struct transfer_result 
         share_finish(x, result, &error);
 }
 
-static int share_start(struct share *x, struct job *j, const struct plan_blob *blob, struct error *e) {
+static int share_start(struct share *x, struct job *j, const struct job_blob *b, struct error *e) {
+        const struct plan_blob *blob = &j->plan->blobs[b->index];
         struct stager *s = j->stager;
         int r = oci_blob_new(&x->source, s->client, j->plan->sources[blob->source], j->keyring, &blob->digest,
                              blob->size, e);
+        if (r >= 0 && !b->reserved)
+                r = cache_reservation_grow(x->reservation, blob->size, e);
         if (r < 0)
                 return r;
         r = cache_staging_begin(&x->staging, s->cache, &blob->digest, blob->packing, e);
@@ -120,8 +123,9 @@ static int share_start(struct share *x, struct job *j, const struct plan_blob *b
         return engine_start(&x->transfer, s->engine, &order, share_done, e);
 }
 
-int share_get(struct share **ret, bool *ret_started, struct job *j, const struct plan_blob *blob,
+int share_get(struct share **ret, bool *ret_started, struct job *j, const struct job_blob *b,
               struct error *e) {
+        const struct plan_blob *blob = &j->plan->blobs[b->index];
         struct stager *s = j->stager;
         struct share *x;
 
@@ -150,7 +154,7 @@ int share_get(struct share **ret, bool *ret_started, struct job *j, const struct
         }
 
         struct error error = { 0 };
-        int r = share_start(x, j, blob, &error);
+        int r = share_start(x, j, b, &error);
         if (r < 0) {
                 LOCK_SCOPE(&s->lock);
                 share_finish(x, r, &error);

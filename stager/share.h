@@ -15,6 +15,7 @@
 
 struct stager;
 struct job;
+struct job_blob;
 
 struct share {
         struct share *next;
@@ -38,8 +39,8 @@ struct share {
         struct job *starter;           /* compared, never followed */
 };
 
-/* Joins the transfer of @blob, or starts it for @j. *ret_started says which. Lock not held. */
-int share_get(struct share **ret, bool *ret_started, struct job *j, const struct plan_blob *blob,
+/* Joins the transfer of @b, or starts it for @j, which then pays for its space. *ret_started says which. Lock not held. */
+int share_get(struct share **ret, bool *ret_started, struct job *j, const struct job_blob *b,
               struct error *e);
 void share_progress(const struct share *x, struct transfer_progress *ret); /* lock held */
 void share_unref(struct share *x);                                         /* lock held */

@@ -135,7 +135,6 @@ static struct job *job_new(struct stager *s, const struct stage_request *r, cons
         j->refs = 1; /* the table's */
         j->request_key = *key;
         j->policy = effective_policy(r);
-        j->warming = r->warming;
         j->keyring = oci_keyring_ref(r->keyring);
         j->started_ms = time_monotonic_ms();
         if (oci_reference_copy(&j->reference, r->reference) < 0 ||
@@ -156,6 +155,7 @@ static int job_start(struct job *j, struct error *e) {
         pthread_attr_setstacksize(&attr, JOB_STACK);
         s->n_threads++;
         s->n_waiting++;
+        metric_set(STAGES_WAITING, s->n_waiting);
         job_ref(j); /* the thread's */
         int r = pthread_create(&thread, &attr, job_main, j);
         pthread_attr_destroy(&attr);
@@ -174,14 +174,8 @@ static bool job_is_hit_at_once(struct job *j) {
         if (j->policy == STAGE_ALWAYS ||
             job_find_cached(j->stager, j->reference->text, j->selection, &m) < 0 || m->is_private)
                 return false;
-        j->has_key = true;
-        j->key = m->key;
-        j->manifest = m->manifest;
-        j->bytes = m->size;
-        j->format = m->format;
-        j->result = STAGE_HIT;
-        j->state = JOB_READY;
-        j->ended_ms = time_monotonic_ms();
+        LOCK_SCOPE(&j->stager->lock);
+        job_is_hit(j, m);
         return true;
 }
 

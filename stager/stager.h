@@ -34,7 +34,6 @@ struct stage_request {
         const struct oci_selection *selection; /* may be NULL */
         const struct oci_keyring *keyring;     /* may be NULL: the administrator's alone */
         enum stage_policy policy;
-        bool warming; /* nobody waits for it with a pod */
 };
 
 struct stage_blob_progress {

@@ -4,7 +4,7 @@ import concurrent.futures
 
 import grpc
 import pytest
-from harness.layout import file_sums
+from harness.layout import Layout, file_sums
 from harness.process import wait_until
 
 pytestmark = pytest.mark.concurrent
@@ -35,6 +35,37 @@ def test_models_that_share_blobs_share_the_transfer(life):
     all_at_once([lambda n=n: daemon.cli("warm", registry.ref(n)).ok() for n in ("one", "two")])
     assert registry.blob_bytes() < 17 << 20
     assert daemon.cli("df", "-o", "json").json()["used"] < 17 << 20
+
+
+def test_selections_of_one_model_promise_its_space_once(life):
+    registry = life.registry(synthetic={"m": "tar:24MiB:3"}, pace="4MiB")
+    daemon = life.daemon(registry, cache={"maxBytes": "40MiB", "minFree": 0})
+    all_at_once([lambda f=f: daemon.cli("warm", *f, registry.ref("m")).ok() for f in ([], ["--include", "*00001*"], ["--include", "*00002*"])])
+    assert registry.blob_bytes() < 25 << 20
+
+
+def test_a_blob_that_is_missing_ends_the_transfer_of_the_others(life):
+    registry = life.registry(synthetic={"m": "raw:64MiB:2"})
+    first, second = registry.blobs("m")[:2]
+    registry.set(missing_blob=second["digest"], pace="1MiB")
+    daemon = life.daemon(registry)
+    done = daemon.cli("warm", registry.ref("m"))
+    assert done.status == 4 and second["digest"] in done.stderr
+    assert registry.blob_bytes() < first["size"], "the first blob was not fetched to its end"
+    assert not list((daemon.root / "staging").iterdir())
+
+
+def test_a_cached_layer_with_another_size_than_its_descriptor_is_refused(life):
+    layout = Layout.create(life.folder() / "layout")
+    blob = layout.add_blob(b"x" * 1000, "application/vnd.cncf.model.weight.v1.raw")
+    blob["annotations"] = {"org.cncf.model.filepath": "w.bin"}
+    config = layout.add_blob(b"{}", "application/vnd.cncf.model.config.v1+json")
+    layout.add_manifest("true", config, [blob])
+    layout.add_manifest("lie", config, [dict(blob, size=1 << 40)])
+    daemon = life.daemon()
+    daemon.cli("warm", f"oci-layout:{layout.path}:true").ok()
+    done = daemon.cli("warm", f"oci-layout:{layout.path}:lie")
+    assert done.status == 1 and "its descriptor says" in done.stderr
 
 
 def test_different_models_are_staged_together(life):

@@ -56,8 +56,7 @@ static bool warm_one(struct warmlist *w, const struct settings_warm *item) {
 
         int r = oci_reference_parse(&reference, item->model, &e);
         if (r >= 0)
-                r = stager_stage(&job, w->stager,
-                                 &(struct stage_request){ .reference = reference, .warming = true }, &e);
+                r = stager_stage(&job, w->stager, &(struct stage_request){ .reference = reference }, &e);
         if (r >= 0 && warm_wait(w, job, &outcome, &e)) {
                 r = item->pin ? cache_model_pin(w->cache, &outcome.key, true, 0, &e) : 0;
                 if (r >= 0 && outcome.result != STAGE_HIT)
