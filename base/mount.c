@@ -16,7 +16,6 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#define MAX_STACKED 1024 /* mounts on one target */
 #define FD_PATH_SIZE (sizeof "/proc/self/fd/" + 11)
 
 static void fd_path(char path[static FD_PATH_SIZE], int fd) {
@@ -120,15 +119,13 @@ int mount_is_mounted(bool *ret, const char *target, struct error *e) {
 }
 
 int mount_detach(const char *target, struct error *e) {
-        for (unsigned i = 0; i < MAX_STACKED; i++) {
-                bool mounted = false;
-                int r = mount_is_mounted(&mounted, target, e);
+        bool mounted = false;
+        int r = mount_is_mounted(&mounted, target, e);
 
-                if (r < 0 || !mounted)
-                        return r;
-                if (umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != ENOENT)
-                        return error_errno(e, errno, "cannot unmount %s", target);
-                log_debug(MOUNT, "%s unmounted", target);
-        }
-        return error_set(e, ERROR_INTERNAL, "more than %d mounts are stacked on %s", MAX_STACKED, target);
+        if (r < 0 || !mounted)
+                return r;
+        if (umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != ENOENT)
+                return error_errno(e, errno, "cannot unmount %s", target);
+        log_debug(MOUNT, "%s unmounted", target);
+        return 0;
 }

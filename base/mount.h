@@ -20,7 +20,7 @@ int mount_bind_readonly(const char *source, const char *target, struct error *e)
 /* True if @target is the root of a mount; a missing path is false. */
 int mount_is_mounted(bool *ret, const char *target, struct error *e);
 
-/* Detaches every mount stacked on @target. Not mounted or missing is success. */
+/* Detaches the topmost mount on @target. Not mounted or missing is success. */
 int mount_detach(const char *target, struct error *e);
 
 /* One line of /proc/self/mountinfo (proc(5)), unescaped. */

@@ -157,11 +157,13 @@ DEFINE_CLEANUP(struct cache_lease *, cache_lease_free);
 int cache_publish(struct cache *c, const char *volume_id, const struct digest *key, const char *target,
                   struct error *e);
 /* Unmounts, removes the directory @target if it is empty (unless @keep_target: then it was there before us),
- * then the lease. Not published, or no such path, is success. A mount at the target that is not ours and has
- * no lease is ERROR_PRECONDITION. @volume_id NULL: any; another volume's target is success too, and is left
+ * then the lease. Not published, or no such path, is success. A mount at the target that shows none of our
+ * models is ERROR_PRECONDITION, and is left alone with the lease. @volume_id NULL: any; another volume's target is success too, and is left
  * alone: this volume has nothing there. */
 int cache_unpublish(struct cache *c, const char *volume_id, const char *target, bool keep_target,
                     struct error *e);
 /* -ENOENT without an error text. @volume_id NULL: any. */
 int cache_lease_find(struct cache *c, const char *volume_id, const char *target, struct cache_lease **ret);
+/* Whether @l's target shows its model now. ERROR_EXISTS: something else is mounted there. */
+int cache_lease_is_mounted(bool *ret, struct cache *c, const struct cache_lease *l, struct error *e);
 unsigned cache_lease_count(struct cache *c);

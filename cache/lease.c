@@ -12,7 +12,7 @@
  * Whose target is it? A volume that unpublishes where another volume has its lease has nothing there: that is
  * success (CSI wants it idempotent) and nothing is touched. The same without a lease and without a mount. A
  * mount that shows one of our models is ours also without a lease. Any other mount is somebody else's and
- * refused.
+ * refused, also where a lease of ours is: it stays until the stranger has gone.
  */
 #include "cache/store.h"
 
@@ -25,6 +25,7 @@
 #include <sys/stat.h>
 
 #define TARGET_MODE 0750
+#define STACKED_MAX 1024 /* mounts on one target */
 
 /* ---- targets ---- */
 
@@ -155,6 +156,10 @@ static int mount_model(struct cache *c, const struct digest *key, const char *ta
         return r;
 }
 
+static int something_else(const char *target, struct error *e) {
+        return error_set(e, ERROR_EXISTS, "something else is mounted at target %s", target);
+}
+
 static int check_lease(const struct cache_lease *l, const char *volume_id, const struct digest *key,
                        struct error *e) {
         if (!digest_equal(&l->key, key))
@@ -186,7 +191,7 @@ static int publish(struct cache *c, const char *volume_id, const struct digest *
         if ((lease && r < 0) || (r = look(&place, target, e)) < 0)
                 return r;
         if (place == PLACE_MOUNT && !shows(c, target, key))
-                return error_set(e, ERROR_EXISTS, "something else is mounted at target %s", target);
+                return something_else(target, e);
         if (place == PLACE_MOUNT && lease && strcmp(lease->volume_id, volume_id) == 0)
                 return 0;
         r = cache_index_lease_put(c->index, volume_id, target, key, time_now_ms(), e);
@@ -211,46 +216,61 @@ int cache_publish(struct cache *c, const char *volume_id, const struct digest *k
 
 /* ---- unpublish ---- */
 
-/* Whether the mount at @target is of a model of this cache. */
-static int is_ours(bool *ret, const struct cache *c, const char *target, struct error *e) {
+/* Whether the topmost mount at @target is of a model of this cache. The lease (may be NULL) is believed without
+ * its tree, which somebody may have deleted by hand. */
+static int is_ours(bool *ret, const struct cache *c, const char *target, const struct cache_lease *lease,
+                   struct error *e) {
         struct mount_table table = { 0 };
         const struct mount_entry *m;
         _cleanup_free_ char *real = NULL;
         struct digest key;
         int r;
 
+        if (lease && shows(c, target, &lease->key)) {
+                *ret = true;
+                return 0;
+        }
         if ((r = resolve(&real, target, e)) < 0 || (r = mount_table_read(&table, e)) < 0)
                 return r;
         m = mount_table_find(&table, real);
-        *ret = m && root_key(&key, m) && shows(c, target, &key);
+        *ret =
+            m && root_key(&key, m) && ((lease && digest_equal(&key, &lease->key)) || shows(c, target, &key));
         mount_table_free(&table);
         return 0;
 }
 
-static int take_down(struct cache *c, const char *target, bool has_lease, bool keep_target, struct error *e) {
-        enum place place = PLACE_MISSING;
-        bool ours = false;
-        int r;
+/* All that are stacked: a crash may leave more than one. */
+static int take_mounts(struct cache *c, const char *target, const struct cache_lease *lease,
+                       struct error *e) {
+        for (unsigned i = 0; i < STACKED_MAX; i++) {
+                enum place place;
+                bool ours;
+                int r;
 
-        r = look(&place, target, e);
-        if (r < 0)
-                return r;
-        if (place == PLACE_MOUNT && !has_lease) {
-                r = is_ours(&ours, c, target, e);
+                r = look(&place, target, e);
+                if (r < 0 || place != PLACE_MOUNT)
+                        return r;
+                r = is_ours(&ours, c, target, lease, e);
                 if (r < 0)
                         return r;
                 if (!ours)
                         return error_set(e, ERROR_PRECONDITION,
                                          "what is mounted at %s is not a model of this cache", target);
-        }
-        if (place == PLACE_MOUNT || has_lease) {
                 r = mount_detach(target, e);
                 if (r < 0)
                         return r;
         }
+        return error_set(e, ERROR_INTERNAL, "more than %d mounts are stacked on %s", STACKED_MAX, target);
+}
+
+static int take_down(struct cache *c, const char *target, const struct cache_lease *lease, bool keep_target,
+                     struct error *e) {
+        int r = take_mounts(c, target, lease, e);
+
+        if (r < 0)
+                return r;
         /* After a reboot there is a directory without a lease. What lies in it is not ours. */
-        if (!keep_target && place != PLACE_MISSING && rmdir(target) < 0 && errno != ENOENT &&
-            errno != ENOTEMPTY && errno != EEXIST)
+        if (!keep_target && rmdir(target) < 0 && errno != ENOENT && errno != ENOTEMPTY && errno != EEXIST)
                 return error_errno(e, errno, "remove target %s", target);
         return 0;
 }
@@ -269,7 +289,7 @@ int cache_unpublish(struct cache *c, const char *volume_id, const char *target, 
                 return error_errno(e, r, "find the lease of %s", target);
         if (lease && volume_id && *lease->volume_id && strcmp(lease->volume_id, volume_id) != 0)
                 return 0;
-        r = take_down(c, target, lease != NULL, keep_target, e);
+        r = take_down(c, target, lease, keep_target, e);
         if (r < 0 || !lease)
                 return r;
         return cache_index_lease_delete(c->index, target, e);
@@ -285,6 +305,19 @@ int cache_lease_find(struct cache *c, const char *volume_id, const char *target,
         if (volume_id && strcmp(l->volume_id, volume_id) != 0)
                 return -ENOENT;
         *ret = take_ptr(l);
+        return 0;
+}
+
+int cache_lease_is_mounted(bool *ret, struct cache *c, const struct cache_lease *l, struct error *e) {
+        enum place place;
+        int r;
+
+        r = look(&place, l->target, e);
+        if (r < 0)
+                return r;
+        if (place == PLACE_MOUNT && !shows(c, l->target, &l->key))
+                return something_else(l->target, e);
+        *ret = place == PLACE_MOUNT;
         return 0;
 }
 

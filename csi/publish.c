@@ -15,7 +15,6 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
-#include "base/mount.h"
 #include "base/text.h"
 #include "csi/attributes.h"
 #include "csi/capability.h"
@@ -71,7 +70,7 @@ static int read_request(struct publish *p, struct error *e) {
         return csi_secrets_parse(&p->keyring, secrets, req->n_secrets, e);
 }
 
-/* 1: the volume is at the target already. What the tag means may have changed since; a republish never
+/* 1: the volume is at the target already; something else there is an error. What the tag means may have changed since; a republish never
  * replaces a mount, so only another repository at that target is a conflict. */
 static int find_mounted(const struct publish *p, struct error *e) {
         _cleanup_(cache_lease_freep) struct cache_lease *lease = NULL;
@@ -82,7 +81,7 @@ static int find_mounted(const struct publish *p, struct error *e) {
 
         if (cache_lease_find(p->csi->cache, p->req->volume_id, p->req->target_path, &lease) < 0)
                 return 0;
-        int r = mount_is_mounted(&mounted, p->req->target_path, e);
+        int r = cache_lease_is_mounted(&mounted, p->csi->cache, lease, e);
         if (r < 0 || !mounted)
                 return r;
         if (cache_model_find(p->csi->cache, &lease->key, &model) < 0 ||

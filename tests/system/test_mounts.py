@@ -2,6 +2,7 @@
 """What a pod gets is read-only, is mounted once, and goes away when it is told to."""
 import errno
 import os
+import subprocess
 
 import grpc
 import pytest
@@ -50,6 +51,25 @@ def test_other_model_at_the_same_target_exists_already(daemon, registry):
             daemon.publish("v", registry.ref("tar"))
         assert caught.value.code() == Code.ALREADY_EXISTS
         assert file_sums(path) == registry.files("raw")
+
+
+def test_foreign_mount_where_a_volume_was_is_refused_and_left_alone(daemon, registry):
+    path = daemon.publish("v", registry.ref("raw"))
+    subprocess.run(["umount", path], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "stranger", path], check=True)
+    try:
+        with pytest.raises(grpc.RpcError) as caught:
+            daemon.publish("v", registry.ref("raw"))
+        assert caught.value.code() == Code.ALREADY_EXISTS
+        assert f"something else is mounted at target {path}" in caught.value.details()
+        with pytest.raises(grpc.RpcError) as caught:
+            daemon.unpublish("v")
+        assert caught.value.code() == Code.FAILED_PRECONDITION
+        assert len(mounts_below(path)) == 1
+    finally:
+        subprocess.run(["umount", path], check=True)
+    daemon.unpublish("v")
+    assert not path.exists()
 
 
 def test_one_model_in_two_volumes_is_the_same_files(daemon, registry):

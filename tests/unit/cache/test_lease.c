@@ -132,6 +132,76 @@ static void test_a_foreign_mount_is_left_alone(void **state) {
         assert_true(is_mount(target));
 }
 
+static void test_a_foreign_mount_where_a_volume_was_is_left_alone(void **state) {
+        struct fixture *f = *state;
+        struct digest key = make_model(f->cache, "example.com/m:1", "text");
+        _cleanup_(cache_lease_freep) struct cache_lease *l = NULL;
+        char target[PATH_MAX];
+        bool mounted = true;
+        struct error e;
+
+        target_of(f, "a", target);
+        assert_ok(cache_publish(f->cache, "vol", &key, target, &e), &e);
+        assert_int_equal(cache_lease_find(f->cache, "vol", target, &l), 0);
+        assert_ok(cache_lease_is_mounted(&mounted, f->cache, l, &e), &e);
+        assert_true(mounted);
+        assert_int_equal(umount2(target, 0), 0);
+        assert_ok(cache_lease_is_mounted(&mounted, f->cache, l, &e), &e);
+        assert_false(mounted);
+        assert_int_equal(mount("tmpfs", target, "tmpfs", 0, NULL), 0);
+        assert_int_equal(cache_lease_is_mounted(&mounted, f->cache, l, &e), -EEXIST);
+        assert_non_null(strstr(e.text, "something else is mounted at"));
+        assert_int_equal(cache_publish(f->cache, "vol", &key, target, &e), -EEXIST);
+        assert_true(cache_unpublish(f->cache, "vol", target, false, &e) < 0);
+        assert_int_equal(e.kind, ERROR_PRECONDITION);
+        assert_true(is_mount(target));
+        assert_int_equal(cache_lease_count(f->cache), 1);
+        /* Once the stranger has gone it works again. */
+        assert_int_equal(umount2(target, 0), 0);
+        assert_ok(cache_unpublish(f->cache, "vol", target, false, &e), &e);
+        assert_int_equal(access(target, F_OK), -1);
+}
+
+static void bind_tree(struct cache *c, const struct digest *key, const char *target) {
+        struct cache_model *m;
+        struct error e;
+
+        assert_int_equal(cache_model_find(c, key, &m), 0);
+        assert_ok(mount_bind_readonly(m->path, target, &e), &e);
+        cache_model_free(m);
+}
+
+static void test_mounts_of_ours_that_are_stacked_all_go(void **state) {
+        struct fixture *f = *state;
+        struct digest key = make_model(f->cache, "example.com/m:1", "text");
+        struct digest other = make_model(f->cache, "example.com/n:1", "other");
+        char target[PATH_MAX];
+        struct error e;
+
+        target_of(f, "a", target);
+        assert_ok(cache_publish(f->cache, "vol", &key, target, &e), &e);
+        bind_tree(f->cache, &key, target);
+        bind_tree(f->cache, &other, target);
+        assert_ok(cache_unpublish(f->cache, "vol", target, false, &e), &e);
+        assert_int_equal(access(target, F_OK), -1);
+        assert_int_equal(cache_lease_count(f->cache), 0);
+}
+
+static void test_a_volume_whose_model_was_deleted_by_hand_can_be_unpublished(void **state) {
+        struct fixture *f = *state;
+        struct digest key = make_model(f->cache, "example.com/m:1", "text");
+        char target[PATH_MAX];
+        struct cache_model *m;
+        struct error e;
+
+        assert_ok(cache_publish(f->cache, "vol", &key, target_of(f, "a", target), &e), &e);
+        assert_int_equal(cache_model_find(f->cache, &key, &m), 0);
+        remove_tree(m->path);
+        cache_model_free(m);
+        assert_ok(cache_unpublish(f->cache, "vol", target, false, &e), &e);
+        assert_int_equal(access(target, F_OK), -1);
+}
+
 static void test_targets_that_are_no_safe_place_are_refused(void **state) {
         struct fixture *f = *state;
         struct digest key = make_model(f->cache, "example.com/m:1", "text");
@@ -393,6 +463,9 @@ int main(int argc, char *argv[]) {
                 T(test_another_model_or_volume_at_a_target_is_refused),
                 T(test_a_mount_that_went_away_is_made_again),
                 T(test_a_foreign_mount_is_left_alone),
+                T(test_a_foreign_mount_where_a_volume_was_is_left_alone),
+                T(test_mounts_of_ours_that_are_stacked_all_go),
+                T(test_a_volume_whose_model_was_deleted_by_hand_can_be_unpublished),
                 T(test_targets_that_are_no_safe_place_are_refused),
                 T(test_a_model_that_is_not_here_is_not_published),
                 T(test_a_mounted_model_is_not_removed),
