@@ -211,5 +211,5 @@ int cache_model_build(struct cache *c, const struct digest *key, const struct mo
                 return 0;
         r = build(&b, e);
         close_layers(&b);
-        return r < 0 ? error_wrap(e, "build model %s", plan->reference->text) : 0;
+        return r < 0 ? error_wrap(e, "build the model") : 0;
 }
