@@ -175,7 +175,7 @@ static void put_number(struct yaml *y, double value) {
 
         while (precision < DBL_DECIMAL_DIG && !format_double(text, precision, value))
                 precision++;
-        int exponent = atoi(strchr(text, 'e') + 1);
+        int exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
         if (exponent >= -4 && exponent < 6)
                 snprintf(text, sizeof text, "%.*f", precision > exponent ? precision - exponent : 0, value);
         put_text(y, text);

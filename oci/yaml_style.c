@@ -219,7 +219,7 @@ static bool pass_date(const char **s) {
 
         if (strspn(p, DIGITS) != 4 || p[4] != '-')
                 return false;
-        int year = atoi(p);
+        int year = (int)strtol(p, NULL, 10);
         p += 5;
         int month = pass_two(&p);
         if (month < 1 || month > 12 || *p++ != '-')
@@ -254,7 +254,7 @@ static bool is_zone(const char *s) {
         if (strcmp(s, "Z") == 0)
                 return true;
         return is_sign(*s) && strspn(s + 1, DIGITS) == 2 && s[3] == ':' && strspn(s + 4, DIGITS) == 2 &&
-               !s[6] && atoi(s + 1) <= 24 && atoi(s + 4) <= 60;
+               !s[6] && strtol(s + 1, NULL, 10) <= 24 && strtol(s + 4, NULL, 10) <= 60;
 }
 
 static bool is_time(const char *s) {

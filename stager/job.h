@@ -109,6 +109,12 @@ const char *job_state_name(enum job_state state);
 struct job *job_ref(struct job *j); /* lock held */
 void job_unref(struct job *j);      /* lock held */
 
+/* The job's blobs (job_blobs.c), in this order; job_release_layers() at the end in any case. */
+int job_list_blobs(struct job *j, struct error *e);
+int job_reserve(struct job *j, struct error *e);
+int job_fetch(struct job *j, struct error *e);
+void job_release_layers(struct job *j);
+
 /* "REF" or "REF#platform": under which name the manifest that a reference meant is remembered. */
 char *job_tag_name(const char *reference_text, const struct oci_selection *selection);
 /* Is what @reference meant last time still here? -ENOENT without text if not. No network, no lock. */

@@ -49,8 +49,8 @@ static int snapshot_blobs(const struct job *j, struct stage_progress *ret) {
         return 0;
 }
 
-/* An exponential average over some seconds, however often someone looks. @moved: what came over the wire; the digest's
- * frontier would creep and jump. */
+/* An exponential average over some seconds, however often someone looks. @moved: what came over the wire; the
+ * digest's frontier would creep and jump. */
 static void sample_rate(struct job *j, uint64_t moved) {
         int64_t now = time_monotonic_ms(), since = now - j->sampled_ms;
 

@@ -39,7 +39,8 @@ struct share {
         struct job *starter;           /* compared, never followed */
 };
 
-/* Joins the transfer of @b, or starts it for @j, which then pays for its space. *ret_started says which. Lock not held. */
+/* Joins the transfer of @b, or starts it for @j, which then pays for its space. *ret_started says which. Lock
+ * not held. */
 int share_get(struct share **ret, bool *ret_started, struct job *j, const struct job_blob *b,
               struct error *e);
 void share_progress(const struct share *x, struct transfer_progress *ret); /* lock held */
