@@ -6,9 +6,15 @@
  *      |  EVENT_NEW
  *   READING   one batch fetches the request; another one, posted before it, reports the end of the call
  *      |  EVENT_READ: admitted, or refused with RESOURCE_EXHAUSTED
- *   RUNNING   in a handler on a worker thread; a stream sends and waits for EVENT_WRITTEN, any number of
- * times |  the handler returned SENDING   one batch carries headers, reply and status |  EVENT_SENT and
- * EVENT_CLOSED, in either order freed
+ *   RUNNING   in a handler on a worker thread; a stream sends and waits for EVENT_WRITTEN, many times
+ *      |  the handler returned
+ *   SENDING   one batch carries headers, reply and status
+ *      |  EVENT_SENT and EVENT_CLOSED, in either order
+ *   freed
+ *
+ * A call that arrives arms a successor. Without memory for one it is refused, and is the successor itself as
+ * soon as it is over, so there are always as many objects that wait, or will in a moment, as there were at the
+ * start.
  *
  * Whoever still has something to do with a call holds a reference; the last one frees it. EVENT_CLOSED can
  * come in any state from READING on: it only raises `cancelled` and wakes the handler, so no other path has
@@ -32,10 +38,24 @@ static struct rpc_call *call_ref(struct rpc_call *c) {
         return c;
 }
 
-static void call_unref(struct rpc_call *c) {
-        if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
-                return;
+/* @c is new and zero, or was cleared. 0 or -EIO; the server counts it in any case. */
+static int call_arm(struct rpc_call *c, struct rpc_server *s) {
+        *c = (struct rpc_call){ .server = s };
+        atomic_init(&c->refs, 1); /* of the tag */
+        for (unsigned i = 0; i < _RPC_EVENT_MAX; i++)
+                c->tags[i] =
+                    (struct rpc_tag){ .magic = RPC_TAG_MAGIC, .event = (enum rpc_event)i, .call = c };
+        grpc_call_details_init(&c->details);
+        grpc_metadata_array_init(&c->metadata);
+        pthread_mutex_init(&c->lock, NULL);
+        pthread_cond_init(&c->changed, NULL);
+        return grpc_server_request_call(s->server, &c->call, &c->details, &c->metadata, s->cq, s->cq,
+                                        &c->tags[RPC_EVENT_NEW]) == GRPC_CALL_OK
+                   ? 0
+                   : -EIO;
+}
 
+static void call_clear(struct rpc_call *c) {
         if (c->call)
                 grpc_call_unref(c->call);
         grpc_call_details_destroy(&c->details);
@@ -46,7 +66,20 @@ static void call_unref(struct rpc_call *c) {
         pthread_mutex_destroy(&c->lock);
         for (unsigned i = 0; i < _RPC_EVENT_MAX; i++)
                 c->tags[i].magic = 0;
+}
+
+static void call_unref(struct rpc_call *c) {
         struct rpc_server *s = c->server;
+
+        if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+                return;
+        bool again = c->has_no_successor;
+        call_clear(c);
+        if (again) {
+                if (call_arm(c, s) == 0)
+                        return;
+                call_clear(c);
+        }
         free(c);
         rpc_server_call_gone(s);
 }
@@ -57,22 +90,10 @@ int rpc_call_arm(struct rpc_server *s) {
         if (!c)
                 return -ENOMEM;
         rpc_server_call_born(s);
-        c->server = s;
-        atomic_init(&c->refs, 1); /* of the tag */
-        for (unsigned i = 0; i < _RPC_EVENT_MAX; i++)
-                c->tags[i] =
-                    (struct rpc_tag){ .magic = RPC_TAG_MAGIC, .event = (enum rpc_event)i, .call = c };
-        grpc_call_details_init(&c->details);
-        grpc_metadata_array_init(&c->metadata);
-        pthread_mutex_init(&c->lock, NULL);
-        pthread_cond_init(&c->changed, NULL);
-
-        if (grpc_server_request_call(s->server, &c->call, &c->details, &c->metadata, s->cq, s->cq,
-                                     &c->tags[RPC_EVENT_NEW]) != GRPC_CALL_OK) {
+        int r = call_arm(c, s);
+        if (r < 0)
                 call_unref(c); /* the tag will never come back */
-                return -EIO;
-        }
-        return 0;
+        return r;
 }
 
 static int call_batch(struct rpc_call *c, const grpc_op *ops, size_t n, enum rpc_event event) {
@@ -176,7 +197,7 @@ static void on_new(struct rpc_call *c, bool ok) {
         if (!ok) /* the server stops; nothing arrived */
                 return;
         c->started_ns = time_monotonic_ns();
-        (void)rpc_call_arm(c->server); /* our successor; without memory the others stay armed */
+        c->has_no_successor = rpc_call_arm(c->server) < 0;
 
         /* First, so that a peer that leaves early is always noticed. */
         grpc_op closed = { .op = GRPC_OP_RECV_CLOSE_ON_SERVER };
@@ -188,6 +209,10 @@ static void on_new(struct rpc_call *c, bool ok) {
         call_find_method(c);
         if (!c->method) {
                 call_end(c, GRPC_STATUS_UNIMPLEMENTED, "unknown method");
+                return;
+        }
+        if (c->has_no_successor) { /* it has to be over soon, so no handler may have it */
+                call_end(c, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory: try again later");
                 return;
         }
         grpc_op read = { .op = GRPC_OP_RECV_MESSAGE };

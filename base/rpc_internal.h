@@ -45,6 +45,7 @@ struct rpc_call {
         bool headers_sent;       /* of a stream; its worker only */
         int closed_cancelled;    /* written by gRPC before EVENT_CLOSED */
         atomic_bool cancelled;
+        bool has_no_successor; /* so this object waits for a call again when its own is over */
 
         pthread_mutex_t lock; /* guards the rest */
         pthread_cond_t changed;

@@ -4,8 +4,9 @@
  * `Echo` answers with its reference, `Block` waits until the test lets go or the call is cancelled, `Count`
  * streams.
  */
+/* WRAP: calloc */
 #include "base/rpc_client.h"
-#include "base/rpc_server.h"
+#include "base/rpc_internal.h"
 #include "tests/unit/test.h"
 
 #include "base/metrics.h"
@@ -443,6 +444,36 @@ static void test_quick_calls_pass_256_that_wait(void **state) {
         assert_ok(call(f, "/test.Test/Block", "places are free again"));
 }
 
+/* ---- without memory ---- */
+
+static atomic_bool no_calls; /* there is no memory for another struct rpc_call */
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size) {
+        if (size == sizeof(struct rpc_call) && atomic_load(&no_calls)) {
+                errno = ENOMEM;
+                return NULL;
+        }
+        return __real_calloc(n, size);
+}
+
+static void test_server_without_memory_refuses_calls_and_takes_them_again_later(void **state) {
+        struct fixture *f = *state;
+
+        atomic_store(&no_calls, true);
+        for (unsigned i = 0; i < 20; i++)
+                assert_fails(call(f, "/test.Test/Echo", "x"), ERROR_NO_SPACE,
+                             "out of memory: try again later");
+        atomic_store(&no_calls, false);
+        for (unsigned i = 0; i < 20; i++)
+                assert_ok(call(f, "/test.Test/Echo", "x"));
+        atomic_store(&no_calls, true);
+        assert_fails(call(f, "/test.Test/Echo", "x"), ERROR_NO_SPACE, "out of memory: try again later");
+        stop(f); /* while the last one may just have become its own successor */
+        atomic_store(&no_calls, false);
+}
+
 /* ---- streams ---- */
 
 struct seen {
@@ -686,6 +717,7 @@ int main(void) {
                 T(test_wake_that_comes_late_runs_at_once),
                 T(test_every_call_is_observed),
                 T(test_quick_calls_pass_256_that_wait),
+                T(test_server_without_memory_refuses_calls_and_takes_them_again_later),
                 T(test_stream_arrives_complete_and_in_order),
                 T(test_stream_that_fails_gives_its_messages_then_the_error),
                 T(test_client_that_leaves_a_stream_ends_it),
