@@ -25,6 +25,12 @@ uint64_t time_monotonic_ns(void);
  * A pattern without '/' matches the last component, as in .gitignore. Linear in time for any input. */
 bool text_glob(const char *pattern, const char *path);
 
+/* The same, compiled once for many paths. Immutable: for every thread. -ENOMEM. */
+struct text_pattern;
+int text_pattern_new(struct text_pattern **ret, const char *pattern);
+void text_pattern_free(struct text_pattern *p);
+bool text_pattern_matches(const struct text_pattern *p, const char *path);
+
 bool text_starts_with(const char *s, const char *prefix);
 bool text_ends_with(const char *s, const char *suffix);
 bool text_is_utf8(const char *s, size_t len);

@@ -2,10 +2,14 @@
 /*
  * text_glob: a pattern is compiled to a row of tokens, and all positions that the pattern can be at are moved
  * along the path together, one character at a time. No backtracking: the time is tokens x characters for
- * every input, and a pod may send any pattern. Invalid UTF-8 counts as one character a byte.
+ * every input, and a pod may send any pattern. Compiling reads the pattern once. Invalid UTF-8 counts as one
+ * character a byte.
  */
 #include "base/text.h"
 
+#include "base/cleanup.h"
+
+#include <errno.h>
 #include <string.h>
 
 #define PATTERN_MAX 4096u /* longer ones match nothing */
@@ -23,6 +27,19 @@ struct token {
         enum token_type type;
         uint32_t character;
         const char *class; /* behind the bracket */
+};
+
+struct glob {
+        bool last_component; /* is all of the path that it looks at */
+        bool too_long;       /* matches nothing */
+        size_t n;
+        const struct token *tokens;
+};
+
+struct text_pattern {
+        struct glob glob;
+        char *text; /* the tokens point into it */
+        struct token tokens[];
 };
 
 /* The character at *s, which is not at its end, and moves behind it. */
@@ -93,8 +110,9 @@ static void compile_stars(struct token *t, const char **pattern, bool at_start) 
         *pattern = p;
 }
 
-/* Compiles one token of @pattern, which is not at its end, and returns what is behind it. */
-static const char *compile_token(struct token *t, const char *pattern, bool at_start) {
+/* Compiles one token of @pattern, which is not at its end, and returns what is behind it. *open: that no
+ * bracket closes behind here is known, as is then of all that follows. */
+static const char *compile_token(struct token *t, const char *pattern, bool at_start, bool *open) {
         const char *end;
 
         if (*pattern == '*') {
@@ -105,14 +123,36 @@ static const char *compile_token(struct token *t, const char *pattern, bool at_s
                 t->type = TOKEN_ANY;
                 return pattern + 1;
         }
-        end = *pattern == '[' ? class_end(pattern + 1) : NULL;
-        if (end) {
-                *t = (struct token){ .type = TOKEN_CLASS, .class = pattern + 1 };
-                return end;
+        if (*pattern == '[' && !*open) {
+                end = class_end(pattern + 1);
+                *open = !end;
+                if (end) {
+                        *t = (struct token){ .type = TOKEN_CLASS, .class = pattern + 1 };
+                        return end;
+                }
         }
         t->type = TOKEN_CHARACTER;
         t->character = class_character(&pattern);
         return pattern;
+}
+
+/* @tokens have room for one a byte of @pattern, but at most PATTERN_MAX; they point into it. */
+static struct glob compile(struct token *tokens, const char *pattern) {
+        struct glob g = { .last_component = !strchr(pattern, '/'), .tokens = tokens };
+        bool at_start = true, open = false;
+
+        g.too_long = strnlen(pattern, PATTERN_MAX + 1) > PATTERN_MAX;
+        if (g.too_long)
+                return g;
+        if (*pattern == '/')
+                pattern++; /* as in .gitignore: from the top */
+        while (*pattern) {
+                const char *token = pattern;
+                pattern = compile_token(&tokens[g.n++], pattern, at_start, &open);
+                at_start =
+                    pattern[-1] == '/' && (pattern - token == 1 || tokens[g.n - 1].type == TOKEN_DIRECTORIES);
+        }
+        return g;
 }
 
 /* How a position of the pattern, the one before that token, is held. */
@@ -122,88 +162,129 @@ enum held {
         HELD,
 };
 
+struct row {
+        size_t from, to; /* those that are held lie in between; empty: no path can match any more */
+        uint8_t held[PATTERN_MAX + 1];
+};
+
+static void row_hold(struct row *row, size_t i, enum held how) {
+        row->held[i] = (uint8_t)how;
+        if (i < row->from)
+                row->from = i;
+        if (i >= row->to)
+                row->to = i + 1;
+}
+
+static void row_clear(struct row *row) {
+        if (row->from < row->to)
+                memset(row->held + row->from, HELD_NOT, row->to - row->from);
+        row->from = SIZE_MAX;
+        row->to = 0;
+}
+
 /* Holds position @i. What can match nothing hands on to the position behind it; the walk ends at one that has
  * been through here, so that a row costs its length once. */
-static void reach(uint8_t *row, const struct token *tokens, size_t n, size_t i) {
-        while (row[i] != HELD) {
-                row[i] = HELD;
-                if (i == n || tokens[i].type < TOKEN_STAR)
+static void reach(struct row *row, const struct glob *g, size_t i) {
+        while (row->held[i] != HELD) {
+                row_hold(row, i, HELD);
+                if (i == g->n || g->tokens[i].type < TOKEN_STAR)
                         return;
                 i++;
         }
 }
 
 /* Where position @i goes when @c is read. */
-static void step(uint8_t *next, const struct token *tokens, size_t n, size_t i, uint32_t c) {
-        const struct token *t = &tokens[i];
+static void step(struct row *next, const struct glob *g, size_t i, uint32_t c) {
+        const struct token *t = &g->tokens[i];
 
         switch (t->type) {
         case TOKEN_CHARACTER:
                 if (c == t->character)
-                        reach(next, tokens, n, i + 1);
+                        reach(next, g, i + 1);
                 break;
         case TOKEN_ANY:
                 if (c != '/')
-                        reach(next, tokens, n, i + 1);
+                        reach(next, g, i + 1);
                 break;
         case TOKEN_CLASS:
                 if (class_matches(t->class, c))
-                        reach(next, tokens, n, i + 1);
+                        reach(next, g, i + 1);
                 break;
         case TOKEN_STAR:
                 if (c != '/')
-                        reach(next, tokens, n, i);
+                        reach(next, g, i);
                 break;
         case TOKEN_STARS:
-                reach(next, tokens, n, i);
+                reach(next, g, i);
                 break;
         case TOKEN_DIRECTORIES:
                 if (c == '/')
-                        reach(next, tokens, n, i);
-                else if (next[i] == HELD_NOT)
-                        next[i] = HELD_INSIDE;
+                        reach(next, g, i);
+                else if (next->held[i] == HELD_NOT)
+                        row_hold(next, i, HELD_INSIDE);
                 break;
         }
 }
 
-/* Two rows of positions: those held now, and those held once one more character is read. */
-static bool run(const struct token *tokens, size_t n, const char *path) {
-        uint8_t rows[2][PATTERN_MAX + 1] = { { HELD_NOT } };
-        uint8_t *now = rows[0], *next = rows[1];
+/* Two rows of positions: those held now, and those held once one more character is read. On the stack, some
+ * 8 KiB: no allocation that could fail and look like "no match". */
+static bool matches(const struct glob *g, const char *path) {
+        struct row rows[2];
+        struct row *now = &rows[0], *next = &rows[1];
+        const char *slash = g->last_component ? strrchr(path, '/') : NULL;
 
-        reach(now, tokens, n, 0);
-        while (*path) {
+        if (g->too_long)
+                return false;
+        if (slash)
+                path = slash + 1;
+        for (size_t i = 0; i < 2; i++) {
+                rows[i].from = 0;
+                rows[i].to = g->n + 1;
+                row_clear(&rows[i]);
+        }
+        reach(now, g, 0);
+        while (*path && now->from < now->to) {
                 uint32_t c = next_character(&path);
-                uint8_t *done = now;
+                struct row *done = now;
 
-                memset(next, HELD_NOT, n + 1);
-                for (size_t i = 0; i < n; i++)
-                        if (now[i])
-                                step(next, tokens, n, i, c);
+                row_clear(next);
+                for (size_t i = now->from; i < now->to && i < g->n; i++)
+                        if (now->held[i])
+                                step(next, g, i, c);
                 now = next;
                 next = done;
         }
-        return now[n] == HELD;
+        return now->held[g->n] == HELD;
 }
 
-/* Both rows and the tokens are on the stack, some 72 KiB: no allocation that could fail and look like "no
- * match". */
+/* The tokens are on the stack too, some 64 KiB. */
 bool text_glob(const char *pattern, const char *path) {
         struct token tokens[PATTERN_MAX];
-        const char *slash = strrchr(path, '/'), *p = pattern;
-        size_t n = 0;
-        bool at_start = true;
+        struct glob g = compile(tokens, pattern);
 
-        if (strnlen(pattern, PATTERN_MAX + 1) > PATTERN_MAX)
-                return false;
-        if (!strchr(pattern, '/') && slash)
-                path = slash + 1;
-        if (*p == '/')
-                p++; /* as in .gitignore: from the top */
-        while (*p) {
-                const char *token = p;
-                p = compile_token(&tokens[n++], p, at_start);
-                at_start = p[-1] == '/' && (p - token == 1 || tokens[n - 1].type == TOKEN_DIRECTORIES);
-        }
-        return run(tokens, n, path);
+        return matches(&g, path);
+}
+
+int text_pattern_new(struct text_pattern **ret, const char *pattern) {
+        size_t n = strnlen(pattern, PATTERN_MAX);
+        _cleanup_free_ struct text_pattern *p = calloc(1, sizeof *p + n * sizeof *p->tokens);
+
+        if (!p)
+                return -ENOMEM;
+        p->text = strdup(pattern);
+        if (!p->text)
+                return -ENOMEM;
+        p->glob = compile(p->tokens, p->text);
+        *ret = take_ptr(p);
+        return 0;
+}
+
+void text_pattern_free(struct text_pattern *p) {
+        if (p)
+                free(p->text);
+        free(p);
+}
+
+bool text_pattern_matches(const struct text_pattern *p, const char *path) {
+        return matches(&p->glob, path);
 }

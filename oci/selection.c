@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * selection: a root and two lists of globs. Everything comes from pod specs and is bounded here, once.
+ * Every path of an artifact is matched with every glob, so these are compiled at the start.
  */
 #include "oci/selection.h"
 
 #include <string.h>
 
 #include "base/path.h"
-#include "base/text.h"
 
 #define GLOBS_MAX 256u
 #define GLOB_MAX 1024u
+#define GLOBS_BYTES_MAX 16384u /* include and exclude together, as GLOBS_MAX */
 #define PLATFORM_MAX 64u
 
 static bool platform_is_valid(const char *s) {
@@ -41,25 +42,44 @@ static int check_glob(const char *glob, const char *which, struct error *e) {
         return 0;
 }
 
-/* An empty list becomes NULL. */
-static int copy_globs(char ***ret, const char *const *globs, const char *which, struct error *e) {
+static int check_globs(const char *const *include, const char *const *exclude, struct error *e) {
+        const char *const *lists[] = { include, exclude };
+        size_t n = 0, bytes = 0;
+
+        for (size_t k = 0; k < 2; k++) {
+                for (const char *const *glob = lists[k]; glob && *glob; glob++) {
+                        int r = check_glob(*glob, k == 0 ? "include" : "exclude", e);
+                        if (r < 0)
+                                return r;
+                        bytes += strlen(*glob);
+                        if (++n > GLOBS_MAX)
+                                return error_set(e, ERROR_INVALID,
+                                                 "include and exclude have more than %u globs", GLOBS_MAX);
+                        if (bytes > GLOBS_BYTES_MAX)
+                                return error_set(e, ERROR_INVALID,
+                                                 "include and exclude have more than %u bytes of globs",
+                                                 GLOBS_BYTES_MAX);
+                }
+        }
+        return 0;
+}
+
+/* An empty list becomes NULL. What is made stays in *ret and *compiled if it fails. */
+static int copy_globs(char ***ret, struct text_pattern ***compiled, const char *const *globs) {
         size_t n = 0;
 
         while (globs && globs[n])
-                if (++n > GLOBS_MAX)
-                        return error_set(e, ERROR_INVALID, "%s has more than %u globs", which, GLOBS_MAX);
+                n++;
         if (n == 0)
                 return 0;
         *ret = calloc(n + 1, sizeof **ret);
-        if (!*ret)
-                return error_errno(e, ENOMEM, "cannot keep %s", which);
+        *compiled = calloc(n + 1, sizeof **compiled);
+        if (!*ret || !*compiled)
+                return -ENOMEM;
         for (size_t i = 0; i < n; i++) {
-                int r = check_glob(globs[i], which, e);
-                if (r < 0)
-                        return r;
                 (*ret)[i] = strdup(globs[i]);
-                if (!(*ret)[i])
-                        return error_errno(e, ENOMEM, "cannot keep %s", which);
+                if (!(*ret)[i] || text_pattern_new(&(*compiled)[i], globs[i]) < 0)
+                        return -ENOMEM;
         }
         return 0;
 }
@@ -79,12 +99,12 @@ int oci_selection_new(struct oci_selection **ret, const char *root, const char *
                     platform);
         if (platform && !(s->platform = strdup(platform)))
                 return error_errno(e, ENOMEM, "cannot keep a selection");
-        int r = copy_globs(&s->include, include, "include", e);
+        int r = check_globs(include, exclude, e);
         if (r < 0)
                 return r;
-        r = copy_globs(&s->exclude, exclude, "exclude", e);
-        if (r < 0)
-                return r;
+        if (copy_globs(&s->include, &s->including, include) < 0 ||
+            copy_globs(&s->exclude, &s->excluding, exclude) < 0)
+                return error_errno(e, ENOMEM, "cannot keep a selection");
         *ret = take_ptr(s);
         return 0;
 }
@@ -98,19 +118,27 @@ int oci_selection_copy(struct oci_selection **ret, const struct oci_selection *s
                                  (const char *const *)s->exclude, s->platform, NULL);
 }
 
+static void patterns_free(struct text_pattern **list) {
+        for (size_t i = 0; list && list[i]; i++)
+                text_pattern_free(list[i]);
+        free(list);
+}
+
 void oci_selection_free(struct oci_selection *s) {
         if (!s)
                 return;
         free(s->root);
         text_list_free(s->include);
         text_list_free(s->exclude);
+        patterns_free(s->including);
+        patterns_free(s->excluding);
         free(s->platform);
         free(s);
 }
 
-static bool matches_any(char *const *globs, const char *path) {
-        for (; *globs; globs++)
-                if (text_glob(*globs, path))
+static bool matches_any(struct text_pattern *const *patterns, const char *path) {
+        for (; patterns && *patterns; patterns++)
+                if (text_pattern_matches(*patterns, path))
                         return true;
         return false;
 }
@@ -118,9 +146,9 @@ static bool matches_any(char *const *globs, const char *path) {
 bool oci_selection_wants(const struct oci_selection *s, const char *path) {
         if (!s)
                 return true;
-        if (s->include && s->include[0] && !matches_any(s->include, path))
+        if (s->including && !matches_any(s->including, path))
                 return false;
-        return !s->exclude || !matches_any(s->exclude, path);
+        return !matches_any(s->excluding, path);
 }
 
 /* ---- key ---- */

@@ -4,6 +4,7 @@
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "base/text.h"
 
 #include <stdbool.h>
 
@@ -12,10 +13,11 @@ struct oci_selection {
         char **include; /* globs over paths below the root; NULL or NULL-ended; empty: everything */
         char **exclude; /* wins over include */
         char *platform; /* "os/arch[/variant]"; NULL: the node's */
+        struct text_pattern **including, **excluding; /* the globs, compiled: as many, NULL-ended */
 };
 
 /* @include and @exclude: lists of globs, NULL-ended, copied; all may be NULL. ERROR_INVALID for a bad root or
- * platform. */
+ * platform, a glob over 1 KiB, or more than 256 or 16 KiB of them. */
 int oci_selection_new(struct oci_selection **ret, const char *root, const char *const *include,
                       const char *const *exclude, const char *platform, struct error *e);
 int oci_selection_copy(struct oci_selection **ret, const struct oci_selection *s); /* NULL in, NULL out */

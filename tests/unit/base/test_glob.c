@@ -3,6 +3,17 @@
 
 #include "base/text.h"
 
+/* WRAP: text_utf8_size */
+size_t __real_text_utf8_size(const char *s, size_t len);
+size_t __wrap_text_utf8_size(const char *s, size_t len);
+
+static size_t characters_read; /* of patterns and paths: what a match costs */
+
+size_t __wrap_text_utf8_size(const char *s, size_t len) {
+        characters_read++;
+        return __real_text_utf8_size(s, len);
+}
+
 static const struct {
         const char *pattern, *path;
         bool matches;
@@ -55,9 +66,17 @@ static const struct {
 
 static void test_globs_match_what_they_say(void **state) {
         (void)state;
-        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                struct text_pattern *compiled = NULL;
+
+                assert_int_equal(text_pattern_new(&compiled, cases[i].pattern), 0);
+                for (int again = 0; again < 2; again++)
+                        if (text_pattern_matches(compiled, cases[i].path) != cases[i].matches)
+                                fail_msg("\"%s\" and \"%s\", compiled", cases[i].pattern, cases[i].path);
+                text_pattern_free(compiled);
                 if (text_glob(cases[i].pattern, cases[i].path) != cases[i].matches)
                         fail_msg("\"%s\" and \"%s\"", cases[i].pattern, cases[i].path);
+        }
 }
 
 /* Each of these takes an exponential or cubic matcher longer than the test may last. */
@@ -83,14 +102,37 @@ static void test_hostile_patterns_end(void **state) {
 }
 
 static void test_a_pattern_over_the_limit_matches_nothing(void **state) {
+        struct text_pattern *compiled = NULL;
         char pattern[5000];
 
         (void)state;
         memset(pattern, '*', sizeof pattern - 1);
         pattern[sizeof pattern - 1] = '\0';
         assert_false(text_glob(pattern, "a"));
+        assert_int_equal(text_pattern_new(&compiled, pattern), 0);
+        assert_false(text_pattern_matches(compiled, "a"));
+        text_pattern_free(compiled);
         pattern[4096] = '\0';
         assert_true(text_glob(pattern, "a"));
+}
+
+static void test_brackets_that_nothing_closes_are_looked_for_once(void **state) {
+        static const char *const parts[] = { "[", "[!", "[^]", "[\\]", "[[:" };
+        char pattern[4097];
+
+        (void)state;
+        for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
+                size_t n = strlen(parts[k]);
+
+                for (size_t i = 0; i < sizeof pattern - 1; i++)
+                        pattern[i] = parts[k][i % n];
+                if (strchr(parts[k], ']'))
+                        memset(pattern + sizeof pattern - 1 - n, '[', n);
+                pattern[sizeof pattern - 1] = '\0';
+                characters_read = 0;
+                (void)text_glob(pattern, "a");
+                assert_true(characters_read > 0 && characters_read < 4 * sizeof pattern);
+        }
 }
 
 /* What a matcher that tries everything says, for patterns of '*', '?' and letters. */
@@ -126,6 +168,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_globs_match_what_they_say),
                 cmocka_unit_test(test_hostile_patterns_end),
+                cmocka_unit_test(test_brackets_that_nothing_closes_are_looked_for_once),
                 cmocka_unit_test(test_a_pattern_over_the_limit_matches_nothing),
                 cmocka_unit_test(test_agrees_with_a_matcher_that_tries_everything),
         };

@@ -1,7 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "oci/selection.h"
 
+#include "base/text.h"
 #include "tests/unit/test.h"
+
+/* WRAP: text_utf8_size */
+size_t __real_text_utf8_size(const char *s, size_t len);
+size_t __wrap_text_utf8_size(const char *s, size_t len);
+
+static size_t characters_read; /* of globs and paths: what wanting costs */
+
+size_t __wrap_text_utf8_size(const char *s, size_t len) {
+        characters_read++;
+        return __real_text_utf8_size(s, len);
+}
 
 #define LIST(...) \
         (const char *const[]) { \
@@ -77,15 +89,60 @@ static void test_unsafe_roots_globs_and_platforms_are_refused(void **state) {
         }
 }
 
-static void test_too_many_globs_are_refused(void **state) {
-        const char *globs[300];
-        struct oci_selection *s = NULL;
+/* @n globs of @len brackets each in *@include, and as many in *@exclude; the lists and the glob are static. */
+static void many_globs(const char *const **include, const char *const **exclude, size_t n, size_t len) {
+        static char glob[2048];
+        static const char *globs[300];
+
+        assert_true(len < sizeof glob && n < sizeof globs / sizeof *globs);
+        memset(glob, '[', len);
+        glob[len] = '\0';
+        for (size_t i = 0; i < n; i++)
+                globs[i] = glob;
+        globs[n] = NULL;
+        *include = *exclude = globs;
+}
+
+static void test_globs_are_bounded_in_number_and_bytes_over_both_lists(void **state) {
+        const struct {
+                size_t n, len; /* in each of the two */
+                const char *says;
+        } cases[] = {
+                { 128, 64, NULL },
+                { 8, 1024, NULL },
+                { 129, 1, "include and exclude have more than 256 globs" },
+                { 128, 65, "include and exclude have more than 16384 bytes of globs" },
+                { 1, 1025, "include has a glob longer than 1024 bytes" },
+        };
 
         (void)state;
-        for (size_t i = 0; i < 299; i++)
-                globs[i] = "a";
-        globs[299] = NULL;
-        assert_int_equal(oci_selection_new(&s, NULL, globs, NULL, NULL, NULL), -EINVAL);
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                _cleanup_(oci_selection_freep) struct oci_selection *s = NULL;
+                const char *const *include, *const *exclude;
+                struct error e = { 0 };
+
+                many_globs(&include, &exclude, cases[i].n, cases[i].len);
+                int r = oci_selection_new(&s, NULL, include, exclude, NULL, &e);
+                assert_int_equal(r, cases[i].says ? -EINVAL : 0);
+                if (cases[i].says)
+                        assert_string_equal(e.text, cases[i].says);
+        }
+}
+
+/* A pod may send these globs and an artifact have these files: the daemon has other pods to serve. */
+static void test_globs_are_not_compiled_again_for_every_path(void **state) {
+        _cleanup_(oci_selection_freep) struct oci_selection *s = NULL;
+        const char *const *include, *const *exclude;
+
+        (void)state;
+        many_globs(&include, &exclude, 8, 1024);
+        characters_read = 0;
+        assert_int_equal(oci_selection_new(&s, NULL, include, exclude, NULL, NULL), 0);
+        assert_true(characters_read <= 4 * 16 * 1024);
+        characters_read = 0;
+        for (int i = 0; i < 3000; i++)
+                assert_false(oci_selection_wants(s, "models/a/b/c/model-00001-of-00030.safetensors"));
+        assert_true(characters_read <= 3000 * 8);
 }
 
 static void test_roots_are_cleaned(void **state) {
@@ -175,7 +232,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_exclude_wins_over_include_and_nothing_means_everything),
                 cmocka_unit_test(test_unsafe_roots_globs_and_platforms_are_refused),
-                cmocka_unit_test(test_too_many_globs_are_refused),
+                cmocka_unit_test(test_globs_are_bounded_in_number_and_bytes_over_both_lists),
+                cmocka_unit_test(test_globs_are_not_compiled_again_for_every_path),
                 cmocka_unit_test(test_roots_are_cleaned),
                 cmocka_unit_test(test_keys_differ_exactly_when_trees_may),
                 cmocka_unit_test(test_the_order_of_globs_and_the_platform_do_not_matter_to_the_key),
