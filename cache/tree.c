@@ -17,6 +17,7 @@
 #define NODE_OVERHEAD 48              /* of malloc and tsearch, for the accounting */
 #define DIR_MODE (S_IFDIR | 0755)     /* of directories that no layer describes */
 #define LIST_NAMES_MAX 12             /* in the text of an error */
+#define LINKS_MAX 1024                /* links to links in one layer */
 
 static int charge(struct cache_tree *t, size_t bytes, struct error *e) {
         if (bytes > MEMORY_MAX - t->bytes)
@@ -224,11 +225,18 @@ int cache_tree_path(const struct cache_tree_node *n, char path[static PATH_MAX])
 
 /* ---- laying ---- */
 
-/* @marker becomes the lower file that it names, from @base on (NULL: there is nothing). Not inlined: its
- * buffers must not be in each frame of the recursion. */
-__attribute__((noinline)) static int resolve_link(struct cache_tree_node *base, struct cache_tree *upper,
-                                                  struct cache_tree_node *marker, struct error *e) {
-        const struct cache_tree_node *target = base ? cache_tree_lookup(base, marker->source) : NULL;
+/* The marker, resolved or not, that @marker names in its own layer. A file of that layer is none: the link was
+ * made before it, to the lower file in its place. */
+static struct cache_tree_node *next_link(const struct cache_tree *upper,
+                                         const struct cache_tree_node *marker) {
+        struct cache_tree_node *n = cache_tree_lookup(upper->top, marker->source);
+
+        return n && n != marker && (n->marker || n->linked) ? n : NULL;
+}
+
+/* @marker becomes the file @target. Not inlined: its buffer must not be in each frame of the recursion. */
+__attribute__((noinline)) static int become(struct cache_tree *upper, struct cache_tree_node *marker,
+                                            const struct cache_tree_node *target, struct error *e) {
         char path[PATH_MAX];
         int r;
 
@@ -247,7 +255,33 @@ __attribute__((noinline)) static int resolve_link(struct cache_tree_node *base, 
         marker->layer = target->layer;
         marker->raw = target->raw;
         marker->marker = false;
+        marker->linked = true;
         return 0;
+}
+
+/* @marker becomes the lower file that it names, from @base on (NULL: there is nothing), or what a link of its
+ * own layer names. The end of a chain is resolved first, so each marker is visited once. */
+__attribute__((noinline)) static int resolve_link(struct cache_tree_node *base, struct cache_tree *upper,
+                                                  struct cache_tree_node *marker, struct error *e) {
+        struct cache_tree_node *chain[LINKS_MAX], *next = marker;
+        const struct cache_tree_node *target;
+        size_t n = 0;
+        int r = 0;
+
+        do {
+                if (n == LINKS_MAX)
+                        return error_set(e, ERROR_INVALID,
+                                         "\"%s\" is a hard link to more than %d others, one after another",
+                                         marker->name, LINKS_MAX);
+                chain[n++] = next;
+                next = next_link(upper, next);
+        } while (next && next->marker);
+        target = next;
+        if (!target && base)
+                target = cache_tree_lookup(base, chain[n - 1]->source);
+        for (; n > 0 && r >= 0; target = chain[n])
+                r = become(upper, chain[--n], target, e);
+        return r;
 }
 
 static int resolve_links(struct cache_tree_node *base, struct cache_tree *upper, struct cache_tree_node *dir,

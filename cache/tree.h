@@ -46,6 +46,7 @@ struct cache_tree_node {
         bool opaque;    /* directory: hides what lower layers have in it */
         bool raw;       /* made by a raw blob, or on the way to one */
         bool marker;    /* stands for a link that is not resolved yet */
+        bool linked;    /* was such a marker; while the layer is laid */
         bool kept;      /* wanted by the selection; set by the writer */
         char name[];
 };
