@@ -2,8 +2,8 @@
 /*
  * build: from layers to a model.
  *
- *   layers -> tree in memory -> staging/<key>.model -> models/sha256/<key>.json -> models/sha256/<key> ->
- * index
+ *   layers -> tree in memory -> staging/<key>.model
+ *          -> models/sha256/<key>.json -> models/sha256/<key> -> index
  *
  * The record is there, durable, before the rename that makes the model exist. The layers are held meanwhile,
  * and used by the model's index row afterwards. Threads that build the same model wait for each other; the
@@ -160,19 +160,22 @@ static int enter(struct build *b, struct error *e) {
         _cleanup_free_ char *text = NULL;
         struct cache *c = b->cache;
         char name[DIGEST_HEX_SIZE + 5];
-        int r;
+        int unlisted, r;
 
         cache_model_record_name(name, b->key);
+        if ((unlisted = cache_model_unlisted(c, b->key, e)) < 0)
+                return unlisted;
         if ((r = make_record(&rec, &text, b, e)) < 0 ||
             (r = path_write_file(c->models_fd, name, text, strlen(text), 0600, e)) < 0)
                 return r;
-        if (renameat(c->staging_fd, b->staging, c->models_fd, b->hex) < 0)
+        /* A tree that is there already is as good, and pods may see it. */
+        if (!unlisted && renameat(c->staging_fd, b->staging, c->models_fd, b->hex) < 0)
                 r = error_errno(e, errno, "move the model into the store");
         else
                 r = cache_sync_dir(c->models_fd, "models", e);
         if (r >= 0)
                 r = cache_index_model_put(c->index, rec, e);
-        if (r < 0) {
+        if (r < 0 && !unlisted) {
                 (void)cache_discard(c, c->models_fd, b->hex, NULL);
                 (void)unlinkat(c->models_fd, name, 0);
         }
@@ -191,8 +194,9 @@ static int build(struct build *b, struct error *e) {
         fd = cache_staging_make(&b->staging, b->cache, name, e);
         if (fd < 0)
                 return fd;
-        if ((r = assemble(b, fd, e)) < 0 || (r = enter(b, e)) < 0)
-                (void)path_remove_tree(b->cache->staging_fd, b->staging, NULL);
+        if ((r = assemble(b, fd, e)) >= 0)
+                r = enter(b, e);
+        (void)path_remove_tree(b->cache->staging_fd, b->staging, NULL); /* it has moved, if all went well */
         free(b->staging);
         return r;
 }

@@ -67,6 +67,8 @@ static const char *const statements[_CACHE_ST_MAX] = {
             " private = excluded.private, created_ms = excluded.created_ms,"
             " expires_ms = excluded.expires_ms, pinned = excluded.pinned",
         [CACHE_ST_MODEL_LAYER_PUT] = "INSERT OR IGNORE INTO model_layers VALUES (?, ?, ?)",
+        [CACHE_ST_MODEL_LAYERS] = "SELECT digest, packing FROM model_layers WHERE model = ?",
+        [CACHE_ST_MODEL_LAYERS_DELETE] = "DELETE FROM model_layers WHERE model = ?",
         [CACHE_ST_MODEL_DELETE] = "DELETE FROM models WHERE key = ?",
         [CACHE_ST_MODEL_USED] =
             "UPDATE models SET last_used_ms = max(last_used_ms, ?2), hits = hits + ?3 WHERE key = ?1",
@@ -161,8 +163,7 @@ void cache_index_close(struct cache_index *ix) {
 int cache_index_repair_begin(struct cache_index *ix, struct error *e) {
         LOCK_SCOPE(&ix->lock);
 
-        return cache_sql_exec(
-            ix->sql, "BEGIN IMMEDIATE; DELETE FROM seen; DELETE FROM layers; DELETE FROM model_layers", e);
+        return cache_sql_exec(ix->sql, "BEGIN IMMEDIATE; DELETE FROM seen; DELETE FROM layers", e);
 }
 
 int cache_index_repair_layer(struct cache_index *ix, const struct cache_layer *l, struct error *e) {
@@ -171,18 +172,73 @@ int cache_index_repair_layer(struct cache_index *ix, const struct cache_layer *l
 
 int cache_index_repair_model(struct cache_index *ix, const struct cache_record *rec, struct error *e) {
         LOCK_SCOPE(&ix->lock);
-        int r = cache_index_enter_model(ix, rec, e);
+        int r;
 
+        if ((r = cache_sql_run(ix->sql, CACHE_ST_MODEL_LAYERS_DELETE, e, "d", &rec->model.key)) < 0 ||
+            (r = cache_index_enter_model(ix, rec, e)) < 0 ||
+            (r = cache_sql_run(ix->sql, CACHE_ST_REPAIR_SEEN, e, "d", &rec->model.key)) < 0)
+                return r;
+        return 0;
+}
+
+static int read_refs(struct cache_index *ix, struct cache_record *rec, struct error *e) {
+        _cleanup_row_ sqlite3_stmt *st = NULL;
+        size_t size = 0;
+        int r;
+
+        r = cache_sql_start(&st, ix->sql, CACHE_ST_MODEL_LAYERS, e, "d", &rec->model.key);
         if (r < 0)
                 return r;
-        r = cache_sql_run(ix->sql, CACHE_ST_REPAIR_SEEN, e, "d", &rec->model.key);
-        return r < 0 ? r : 0;
+        while ((r = cache_sql_step(ix->sql, st, e)) > 0) {
+                struct cache_layer_ref *l;
+
+                if (rec->n_layers == size) {
+                        l = reallocarray(rec->layers, size = 2 * size + 16, sizeof *l);
+                        if (!l)
+                                return error_errno(e, ENOMEM, "read the layers of a model");
+                        rec->layers = l;
+                }
+                l = &rec->layers[rec->n_layers++];
+                r = cache_sql_column_digest(&l->digest, st, 0, e);
+                if (r < 0)
+                        return r;
+                l->packing = sqlite3_column_int64(st, 1) == PLAN_RAW ? PLAN_RAW : PLAN_TAR;
+        }
+        return r;
+}
+
+int cache_index_repair_keep(struct cache_index *ix, const struct digest *key, struct cache_record **ret,
+                            struct error *e) {
+        _cleanup_(cache_record_freep) struct cache_record *rec = calloc(1, sizeof *rec);
+        struct cache_model *m;
+        int r;
+
+        if (!rec)
+                return error_errno(e, ENOMEM, "read a model from the index");
+        r = cache_index_model_find(ix, key, &m);
+        if (r < 0)
+                return r == -ENOENT ? r : error_errno(e, r, "read a model from the index");
+        rec->model = *m;
+        free(m);
+        LOCK_SCOPE(&ix->lock);
+        r = read_refs(ix, rec, e);
+        if (r < 0)
+                return r;
+        if (rec->n_layers == 0)
+                return -ENOENT;
+        r = cache_sql_run(ix->sql, CACHE_ST_REPAIR_SEEN, e, "d", key);
+        if (r < 0)
+                return r;
+        *ret = take_ptr(rec);
+        return 0;
 }
 
 int cache_index_repair_end(struct cache_index *ix, struct error *e) {
         LOCK_SCOPE(&ix->lock);
 
-        return cache_sql_exec(ix->sql, "DELETE FROM models WHERE key NOT IN (SELECT key FROM seen); COMMIT",
+        return cache_sql_exec(ix->sql,
+                              "DELETE FROM models WHERE key NOT IN (SELECT key FROM seen);"
+                              "DELETE FROM model_layers WHERE model NOT IN (SELECT key FROM seen); COMMIT",
                               e);
 }
 

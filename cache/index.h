@@ -24,6 +24,10 @@ DEFINE_CLEANUP(struct cache_index *, cache_index_close);
 int cache_index_repair_begin(struct cache_index *ix, struct error *e);
 int cache_index_repair_layer(struct cache_index *ix, const struct cache_layer *l, struct error *e);
 int cache_index_repair_model(struct cache_index *ix, const struct cache_record *rec, struct error *e);
+/* What the index knew of a model before the repair, and still does if this is called between begin and end:
+ * it stays, without having been put. -ENOENT without a text: not enough for a record. */
+int cache_index_repair_keep(struct cache_index *ix, const struct digest *key, struct cache_record **ret,
+                            struct error *e);
 int cache_index_repair_end(struct cache_index *ix, struct error *e);
 void cache_index_repair_abort(struct cache_index *ix);
 

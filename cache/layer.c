@@ -146,9 +146,11 @@ static int move_in(struct cache_staging *s, const struct cache_layer *layer, con
         r = path_write_file(fd, cache_layer_record(s->packing), record, strlen(record), 0600, e);
         if (r < 0)
                 return r;
-        /* One that is there already was sealed, and could then not be entered into the index: it is as good.
-         */
-        if (renameat(s->fd, file, fd, file) < 0 && errno != ENOTEMPTY && errno != EEXIST)
+        /* One that is there already is not in the index, so nobody uses it; who knows who made it. */
+        r = cache_discard(s->cache, fd, file, e);
+        if (r < 0)
+                return r;
+        if (renameat(s->fd, file, fd, file) < 0)
                 return error_errno(e, errno, "move layer %s into the store", hex);
         r = cache_sync_dir(fd, hex, e);
         return r < 0 ? r : cache_sync_dir(s->cache->layers_fd, "layers", e);

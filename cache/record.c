@@ -4,7 +4,8 @@
  *
  * A record is ours, but it is read after crashes, by later versions and from disks that lie; so reading is as
  * strict as with a stranger's JSON: what it does not say rightly makes the layer or model that it describes
- * not exist. Unknown members are left alone, so that an older program can start on a newer one's cache.
+ * not exist. Unknown members are left alone, so that an older program can start on a newer one's cache; what it
+ * could not understand at all has a higher version, and is told apart from what is broken.
  */
 #include "cache/record.h"
 
@@ -21,10 +22,6 @@ static const char *const codec_names[] = {
         [PLAN_CODEC_GZIP] = "gzip",
         [PLAN_CODEC_ZSTD] = "zstd",
 };
-
-const char *cache_packing_name(enum plan_packing p) {
-        return packing_names[p];
-}
 
 static int out_of_memory(struct error *e) {
         return error_errno(e, ENOMEM, "write a record");
@@ -80,6 +77,9 @@ static int check_version(const json_t *o, struct error *e) {
 
         if (r < 0)
                 return r;
+        if (version > RECORD_VERSION)
+                return error_set(e, ERROR_UNIMPLEMENTED, "its version %llu is newer than ours, %d",
+                                 (unsigned long long)version, RECORD_VERSION);
         if (version != RECORD_VERSION)
                 return error_set(e, ERROR_INVALID, "its version is not %d", RECORD_VERSION);
         return 0;
@@ -183,6 +183,40 @@ int cache_record_model_new(json_t **ret, const struct model_plan *plan,
         if (!o) /* or no memory; but then the next allocation says so */
                 return error_set(e, ERROR_INVALID,
                                  "the model cannot be recorded: a name in it is not valid UTF-8");
+        *ret = o;
+        return 0;
+}
+
+static json_t *refs_of(const struct cache_record *rec) {
+        json_t *array = json_array();
+
+        for (size_t i = 0; array && i < rec->n_layers; i++) {
+                const struct cache_layer_ref *l = &rec->layers[i];
+                char digest[DIGEST_TEXT_SIZE];
+                json_t *o = json_pack("{s:s, s:s}", "digest", digest_format(&l->digest, digest), "packing",
+                                      packing_names[l->packing]);
+
+                if (!o || json_array_append_new(array, o) < 0) {
+                        json_decref(array);
+                        return NULL;
+                }
+        }
+        return array;
+}
+
+int cache_record_model_again(json_t **ret, const struct cache_record *rec, struct error *e) {
+        const struct cache_model *m = &rec->model;
+        char key[DIGEST_TEXT_SIZE], manifest[DIGEST_TEXT_SIZE];
+        json_t *o =
+            json_pack("{s:i, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:b, s:I, s:I, s:o}", "version",
+                      RECORD_VERSION, "key", digest_format(&m->key, key), "reference", m->reference, "digest",
+                      digest_format(&m->manifest, manifest), "format", plan_format_name(m->format), "size",
+                      (json_int_t)m->size, "files", (json_int_t)m->files, "private", (int)m->is_private,
+                      "pinned", (int)m->pinned, "created", (json_int_t)m->created_ms, "expires",
+                      (json_int_t)m->expires_ms, "layers", refs_of(rec));
+
+        if (!o)
+                return out_of_memory(e);
         *ret = o;
         return 0;
 }

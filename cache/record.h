@@ -34,15 +34,16 @@ struct cache_record_facts {
 };
 
 int cache_record_layer_print(char **ret, const struct cache_layer *l, struct error *e);
+/* -EOPNOTSUPP, here and below: a later version of this program wrote it. */
 int cache_record_layer_parse(struct cache_layer *ret, const char *text, size_t len, struct error *e);
 
 int cache_record_model_new(json_t **ret, const struct model_plan *plan,
                            const struct cache_record_facts *facts, struct error *e);
+/* What @rec knows, once more; the rest (annotations, names for people) is lost. */
+int cache_record_model_again(json_t **ret, const struct cache_record *rec, struct error *e);
 /* Changes pin and expiry. */
 int cache_record_model_pin(json_t *record, bool pin, int64_t expires_ms, struct error *e);
 int cache_record_model_print(char **ret, const json_t *record, struct error *e);
 /* @ret_json (may be NULL): the tree; the caller owns the reference. */
 int cache_record_model_parse(struct cache_record **ret, json_t **ret_json, const char *text, size_t len,
                              struct error *e);
-
-const char *cache_packing_name(enum plan_packing p); /* "raw", "tar" */

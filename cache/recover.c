@@ -2,17 +2,27 @@
 /*
  * recover: what a cache looks like at start, whatever instant it was left at.
  *
- * staging/ is emptied. A layer or model is what has both its final name and a record that describes it; all
- * else below layers/ and models/ is removed. What remains goes into the index, and the index forgets what
- * does not. Layers that no model uses stay: they are verified, and a job that a crash has cut off will want
- * them.
+ * staging/ is emptied. A layer or model is what has both its final name and a record that describes it. What
+ * has goes into the index, and the index forgets what has not. Layers that no model uses stay: they are
+ * verified, and a job that a crash has cut off will want them.
+ *
+ *   its record               a layer     a model      a model that a mount or a lease shows
+ *   is sound                 listed      listed       listed
+ *   is of a later version    left        left         left
+ *   is broken or missing     removed     removed      record made again from the index, and listed; or left
+ *   cannot be read (EIO, no memory)      the start fails
+ *
+ * "Left" is there and not listed: pods that see it go on, others do not get it, unless a build takes it
+ * (build.c). A broken record that is replaced is kept as <key>.json.bad. All else is removed.
  */
 #include "cache/store.h"
 
 #include "base/log.h"
+#include "base/mount.h"
 #include "base/path.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -48,10 +58,14 @@ static bool exists(int dir_fd, const char *name, mode_t type) {
         return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && (st.st_mode & S_IFMT) == type;
 }
 
-/* Whether a failure to read a record means that the record is no good, and not that we are out of something.
- */
+/* Whether a failure to read a record means that the record is no good, and not that we are out of something or
+ * that the disk does not answer. */
 static bool is_broken(int r) {
-        return r == -ENOENT || r == -EINVAL || r == -EIO;
+        return r == -ENOENT || r == -EINVAL;
+}
+
+static bool is_later(int r) {
+        return r == -EOPNOTSUPP;
 }
 
 /* ---- layers ---- */
@@ -86,6 +100,10 @@ static int recover_packing(struct cache *c, int dir_fd, const struct digest *dig
         r = read_layer(&l, dir_fd, digest, p, &why);
         if (r >= 0)
                 return cache_index_repair_layer(c->index, &l, e);
+        if (is_later(r)) {
+                log_warning("layer %s is left alone and not used: %s", digest_format(digest, text), why.text);
+                return 0;
+        }
         if (!is_broken(r))
                 return error_copy(e, &why);
         if (exists(dir_fd, cache_layer_file(p), p == PLAN_RAW ? S_IFREG : S_IFDIR))
@@ -142,34 +160,129 @@ static int read_model(struct cache_record **ret, int dir_fd, const struct digest
         return 0;
 }
 
+/* Also by a mount of something in the model, and by one that another cache's model of the same key made: that
+ * errs on the safe side. */
+static int is_mounted(bool *ret, const char *hex, struct error *e) {
+        struct mount_table table = { 0 };
+        char tree[sizeof "/models/sha256/" + DIGEST_HEX_SIZE];
+        bool found = false;
+        int r;
+
+        r = mount_table_read(&table, e);
+        if (r < 0)
+                return r;
+        snprintf(tree, sizeof tree, "/models/sha256/%s", hex);
+        for (size_t i = 0; i < table.n && !found; i++)
+                found = strstr(table.entries[i].root, tree);
+        mount_table_free(&table);
+        *ret = found;
+        return 0;
+}
+
+static int is_leased(bool *ret, struct cache *c, const struct digest *key, struct error *e) {
+        struct cache_lease **list;
+        bool found = false;
+        size_t n;
+        int r;
+
+        r = cache_index_lease_list(c->index, &list, &n, e);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n && !found; i++)
+                found = digest_equal(&list[i]->key, key);
+        cache_lease_list_free(list, n);
+        *ret = found;
+        return 0;
+}
+
+static int remove_model(struct cache *c, const char *hex, const char *record, struct error *e) {
+        char bad[NAME_MAX + 1];
+        int r;
+
+        snprintf(bad, sizeof bad, "%s.bad", record);
+        if ((r = path_remove_tree(c->models_fd, hex, e)) < 0 ||
+            (r = path_remove_tree(c->models_fd, record, e)) < 0)
+                return r;
+        return path_remove_tree(c->models_fd, bad, e);
+}
+
+/* The model is in use and has no sound record: from the index, where it can be had. */
+static int salvage_model(struct cache *c, const struct digest *key, const char *record, struct error *e) {
+        _cleanup_(cache_record_freep) struct cache_record *rec = NULL;
+        _cleanup_json_ json_t *json = NULL;
+        _cleanup_free_ char *text = NULL;
+        char bad[NAME_MAX + 1];
+        int r;
+
+        snprintf(bad, sizeof bad, "%s.bad", record);
+        if (renameat(c->models_fd, record, c->models_fd, bad) < 0 && errno != ENOENT)
+                return error_errno(e, errno, "move the broken record %s away", record);
+        r = cache_index_repair_keep(c->index, key, &rec, e);
+        if (r == -ENOENT) {
+                log_warning("model %.64s stays for the pods that see it, and is not used for others", record);
+                return 0;
+        }
+        if (r < 0 || (r = cache_record_model_again(&json, rec, e)) < 0 ||
+            (r = cache_record_model_print(&text, json, e)) < 0 ||
+            (r = path_write_file(c->models_fd, record, text, strlen(text), 0600, e)) < 0)
+                return r;
+        log_warning("the record of model %.64s was made again from the index", record);
+        return 0;
+}
+
 static int recover_tree(struct cache *c, int dir_fd, const char *name, const struct digest *key,
                         struct error *e) {
         _cleanup_(cache_record_freep) struct cache_record *rec = NULL;
         char record[DIGEST_HEX_SIZE + 5];
+        bool leased, mounted;
         struct error why;
         int r;
 
         r = read_model(&rec, dir_fd, key, &why);
         if (r >= 0)
                 return cache_index_repair_model(c->index, rec, e);
+        if (is_later(r)) {
+                log_warning("model %s is left alone and not used: %s", name, why.text);
+                return 0;
+        }
         if (!is_broken(r))
                 return error_copy(e, &why);
-        log_warning("model %s is removed from the cache: %s", name, why.text);
-        r = path_remove_tree(dir_fd, name, e);
-        if (r < 0)
+        if ((r = is_leased(&leased, c, key, e)) < 0 || (r = is_mounted(&mounted, name, e)) < 0)
                 return r;
         cache_model_record_name(record, key);
-        return path_remove_tree(dir_fd, record, e);
+        log_warning("model %s %s: %s", name,
+                    leased || mounted ? "is in use and has no sound record" : "is removed from the cache",
+                    why.text);
+        if (leased || mounted)
+                return salvage_model(c, key, record, e);
+        return remove_model(c, name, record, e);
 }
 
-/* A tree, or a record whose tree tells whether it stays. */
+int cache_model_unlisted(struct cache *c, const struct digest *key, struct error *e) {
+        _cleanup_(cache_record_freep) struct cache_record *rec = NULL;
+        char hex[DIGEST_HEX_SIZE];
+        struct error why;
+
+        if (!exists(c->models_fd, digest_hex(key, hex), S_IFDIR))
+                return 0;
+        if (is_later(read_model(&rec, c->models_fd, key, &why)))
+                return error_set(
+                    e, ERROR_PRECONDITION,
+                    "a later version of Modelstage left the model in %s/models/sha256/%s: %s; run "
+                    "that version, or remove the directory and its .json while no pod uses it",
+                    c->root, hex, why.text);
+        return 1;
+}
+
+/* A tree, or a record, broken or not, whose tree tells whether it stays. */
 static int recover_model(struct cache *c, int dir_fd, const char *name, struct error *e) {
         char tree[DIGEST_HEX_SIZE];
         struct digest key;
 
         if (digest_parse_hex(&key, name) >= 0 && exists(dir_fd, name, S_IFDIR))
                 return recover_tree(c, dir_fd, name, &key, e);
-        if (strlen(name) == HEX_LEN + strlen(".json") && strcmp(name + HEX_LEN, ".json") == 0) {
+        if (strlen(name) > HEX_LEN &&
+            (strcmp(name + HEX_LEN, ".json") == 0 || strcmp(name + HEX_LEN, ".json.bad") == 0)) {
                 memcpy(tree, name, HEX_LEN);
                 tree[HEX_LEN] = '\0';
                 if (digest_parse_hex(&key, tree) >= 0 && exists(dir_fd, tree, S_IFDIR))

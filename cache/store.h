@@ -95,6 +95,9 @@ int cache_sync_dir(int fd, const char *what, struct error *e);
 /* ---- at start (recover.c, lease.c) ---- */
 
 int cache_recover(struct cache *c, struct error *e);
+/* Of a model that is not in the index: 1 if its whole tree is on disk all the same, 0 if not.
+ * ERROR_PRECONDITION: a later version of this program made it; it is to be left alone. */
+int cache_model_unlisted(struct cache *c, const struct digest *key, struct error *e);
 int cache_leases_reconcile(struct cache *c, struct error *e);
 
 /* ---- collection (collect.c) ---- */

@@ -150,6 +150,59 @@ static void test_members_of_later_versions_do_no_harm(void **state) {
         assert_int_equal(parse_changed("somethingNew", json_pack("[i]", 1)), 0);
 }
 
+static void test_records_of_later_versions_are_told_from_broken_ones(void **state) {
+        static const char later[] = "{\"version\":2,\"digest\":\"of another kind\"}";
+        struct cache_layer l;
+        struct error e;
+
+        (void)state;
+        assert_int_equal(cache_record_layer_parse(&l, later, strlen(later), &e), -EOPNOTSUPP);
+        assert_int_equal(parse_changed("version", json_integer(2)), -EOPNOTSUPP);
+        assert_int_equal(parse_changed("version", json_integer(0)), -EINVAL);
+}
+
+static void test_a_record_made_again_says_what_is_known(void **state) {
+        struct cache_layer_ref layers[] = { { digest_named("a"), PLAN_RAW },
+                                            { digest_named("b"), PLAN_TAR } };
+        struct cache_record rec = { .model = { .key = digest_named("key"),
+                                               .manifest = digest_named("manifest"),
+                                               .reference = (char *)"example.com/m:1",
+                                               .format = PLAN_MODELCAR,
+                                               .size = 1ull << 40,
+                                               .files = 3,
+                                               .created_ms = 4,
+                                               .expires_ms = 5,
+                                               .pinned = true,
+                                               .is_private = true },
+                                    .layers = layers,
+                                    .n_layers = 2 };
+        struct cache_record *got;
+        struct error e;
+        json_t *json;
+        char *text;
+
+        (void)state;
+        assert_ok(cache_record_model_again(&json, &rec, &e), &e);
+        assert_ok(cache_record_model_print(&text, json, &e), &e);
+        assert_ok(cache_record_model_parse(&got, NULL, text, strlen(text), &e), &e);
+        assert_true(digest_equal(&got->model.key, &rec.model.key));
+        assert_true(digest_equal(&got->model.manifest, &rec.model.manifest));
+        assert_string_equal(got->model.reference, "example.com/m:1");
+        assert_int_equal(got->model.format, PLAN_MODELCAR);
+        assert_int_equal(got->model.size, 1ull << 40);
+        assert_int_equal(got->model.files, 3);
+        assert_int_equal(got->model.created_ms, 4);
+        assert_int_equal(got->model.expires_ms, 5);
+        assert_true(got->model.pinned);
+        assert_true(got->model.is_private);
+        assert_int_equal(got->n_layers, 2);
+        assert_true(digest_equal(&got->layers[1].digest, &layers[1].digest));
+        assert_int_equal(got->layers[1].packing, PLAN_TAR);
+        cache_record_free(got);
+        json_decref(json);
+        free(text);
+}
+
 static void test_names_that_are_not_text_are_refused_with_a_reason(void **state) {
         struct digest key = digest_named("key");
         const struct cache_record_facts facts = { .key = &key };
@@ -171,6 +224,8 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(test_a_model_is_read_back_as_it_was_written),
                 cmocka_unit_test(test_a_model_record_needs_each_of_its_members),
                 cmocka_unit_test(test_members_of_later_versions_do_no_harm),
+                cmocka_unit_test(test_records_of_later_versions_are_told_from_broken_ones),
+                cmocka_unit_test(test_a_record_made_again_says_what_is_known),
                 cmocka_unit_test(test_names_that_are_not_text_are_refused_with_a_reason),
         };
 
