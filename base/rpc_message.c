@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What both ends of a call need: packing without a copy, unpacking with the check that protobuf-c leaves out
- * (proto3 strings are UTF-8), and the two tables between our error kinds and gRPC's codes.
+ * What both ends of a call need: packing without a copy, unpacking with the checks that protobuf-c leaves out
+ * (strings are UTF-8 and have no NUL), and the two tables between our error kinds and gRPC's codes.
  */
 #include "base/rpc_message.h"
 
@@ -39,43 +39,80 @@ grpc_byte_buffer *rpc_message_pack(const ProtobufCMessage *msg) {
         return b;
 }
 
-static bool message_is_utf8(const ProtobufCMessage *msg);
+/* The rest of a packed message. */
+struct wire {
+        const uint8_t *at, *end;
+};
 
-static bool value_is_utf8(const ProtobufCFieldDescriptor *field, const void *value) {
-        if (!value)
-                return true;
-        if (field->type == PROTOBUF_C_TYPE_STRING)
-                return text_is_utf8(value, strlen(value));
-        return message_is_utf8(value);
+static bool wire_varint(uint64_t *ret, struct wire *w) {
+        uint64_t value = 0;
+
+        for (unsigned shift = 0; shift < 64 && w->at < w->end; shift += 7) {
+                uint8_t byte = *w->at++;
+
+                value |= (uint64_t)(byte & 0x7f) << shift;
+                if (byte < 0x80) {
+                        *ret = value;
+                        return true;
+                }
+        }
+        return false;
 }
 
-/* @field holds pointers: to a string or to a message. */
-static bool field_is_utf8(const ProtobufCMessage *msg, const ProtobufCFieldDescriptor *field) {
-        const char *base = (const char *)msg;
-        void *const *at = (void *const *)(const void *)(base + field->offset);
-
-        if ((field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) &&
-            *(const uint32_t *)(const void *)(base + field->quantifier_offset) != field->id)
-                return true; /* another member of the union lies there */
-        if (field->label != PROTOBUF_C_LABEL_REPEATED)
-                return value_is_utf8(field, *at);
-
-        size_t n = *(const size_t *)(const void *)(base + field->quantifier_offset);
-        void *const *values = *at;
-        for (size_t i = 0; i < n; i++)
-                if (!value_is_utf8(field, values[i]))
-                        return false;
+static bool wire_skip(struct wire *w, uint64_t n) {
+        if (n > (uint64_t)(w->end - w->at))
+                return false;
+        w->at += n;
         return true;
 }
 
-/* As deep as the schema, which has no recursive types. */
-static bool message_is_utf8(const ProtobufCMessage *msg) {
-        for (unsigned i = 0; i < msg->descriptor->n_fields; i++) {
-                const ProtobufCFieldDescriptor *field = &msg->descriptor->fields[i];
+/* A value of that wire type; *ret is the inside of a length-delimited one, otherwise empty. */
+static bool wire_value(struct wire *ret, struct wire *w, unsigned type) {
+        uint64_t n = 0;
 
-                if (field->type != PROTOBUF_C_TYPE_STRING && field->type != PROTOBUF_C_TYPE_MESSAGE)
+        *ret = (struct wire){ w->at, w->at };
+        switch (type) {
+        case PROTOBUF_C_WIRE_TYPE_VARINT:
+                return wire_varint(&n, w);
+        case PROTOBUF_C_WIRE_TYPE_64BIT:
+                return wire_skip(w, 8);
+        case PROTOBUF_C_WIRE_TYPE_32BIT:
+                return wire_skip(w, 4);
+        case PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED:
+                if (!wire_varint(&n, w))
+                        return false;
+                ret->at = w->at;
+                if (!wire_skip(w, n))
+                        return false;
+                ret->end = w->at;
+                return true;
+        default:
+                return false; /* groups, which proto3 does not have */
+        }
+}
+
+/*
+ * Whether all strings are UTF-8 without NUL. The packed form is looked at, because a string that was unpacked
+ * has lost its length: what is behind a NUL would be gone without a trace, and another name be served than
+ * the one that was asked for. As deep as the schema, which has no recursive types.
+ */
+static bool strings_are_text(const ProtobufCMessageDescriptor *type, struct wire w) {
+        while (w.at < w.end) {
+                const ProtobufCFieldDescriptor *field;
+                struct wire in;
+                uint64_t tag;
+
+                if (!wire_varint(&tag, &w) || tag > UINT32_MAX || !wire_value(&in, &w, tag & 7))
+                        return false;
+                field = protobuf_c_message_descriptor_get_field(type, (unsigned)(tag >> 3));
+                if (!field)
                         continue;
-                if (!field_is_utf8(msg, field))
+
+                size_t len = (size_t)(in.end - in.at);
+                if (field->type == PROTOBUF_C_TYPE_STRING &&
+                    (memchr(in.at, '\0', len) || !text_is_utf8((const char *)in.at, len)))
+                        return false;
+                if (field->type == PROTOBUF_C_TYPE_MESSAGE && !strings_are_text(field->descriptor, in))
                         return false;
         }
         return true;
@@ -88,15 +125,14 @@ ProtobufCMessage *rpc_message_unpack(grpc_byte_buffer *b, const ProtobufCMessage
                 return NULL;
 
         grpc_slice flat = grpc_byte_buffer_reader_readall(&reader);
-        ProtobufCMessage *m =
-            protobuf_c_message_unpack(type, NULL, GRPC_SLICE_LENGTH(flat), GRPC_SLICE_START_PTR(flat));
+        struct wire w = { GRPC_SLICE_START_PTR(flat), GRPC_SLICE_END_PTR(flat) };
+        ProtobufCMessage *m = NULL;
+
+        if (strings_are_text(type, w))
+                m = protobuf_c_message_unpack(type, NULL, GRPC_SLICE_LENGTH(flat),
+                                              GRPC_SLICE_START_PTR(flat));
         grpc_slice_unref(flat);
         grpc_byte_buffer_reader_destroy(&reader);
-
-        if (m && !message_is_utf8(m)) {
-                protobuf_c_message_free_unpacked(m, NULL);
-                return NULL;
-        }
         return m;
 }
 

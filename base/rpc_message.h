@@ -16,7 +16,7 @@ void rpc_library_init(void);
 /* The caller destroys the buffer once the batch that sends it is over. */
 grpc_byte_buffer *rpc_message_pack(const ProtobufCMessage *msg);
 
-/* NULL: no buffer, not a message of @type, or a string in it that is not UTF-8. To be freed with
+/* NULL: no buffer, not a message of @type, or a string in it that is not UTF-8 or has a NUL. To be freed with
  * protobuf_c_message_free_unpacked(). */
 ProtobufCMessage *rpc_message_unpack(grpc_byte_buffer *b, const ProtobufCMessageDescriptor *type);
 
