@@ -18,11 +18,9 @@
 #include "base/text.h"
 #include "csi/attributes.h"
 #include "csi/capability.h"
+#include "stager/publish.h"
 
 #define VOLUME_ID_MAX 1024 /* the spec says 128; kubelet's own are 68 */
-#define MARGIN_MIN_MS 500  /* between our answer and the caller's deadline */
-#define MARGIN_MAX_MS 8000
-#define STAGE_TRIES 3
 
 int csi_check_volume_and_path(const char *volume_id, const char *field, const char *path, struct error *e) {
         if (!volume_id || !*volume_id)
@@ -95,53 +93,18 @@ static int find_mounted(const struct publish *p, struct error *e) {
                                p->req->volume_id, p->req->target_path, was->text);
 }
 
-static void interrupt_job(void *job) {
-        stage_job_interrupt(job);
-}
-
-static int64_t patience_ms(const struct publish *p) {
-        int64_t left = rpc_call_ms_left(p->call), margin = left / 10;
-
-        if (left == INT64_MAX)
-                return -1;
-        if (margin < MARGIN_MIN_MS)
-                margin = MARGIN_MIN_MS;
-        if (margin > MARGIN_MAX_MS)
-                margin = MARGIN_MAX_MS;
-        return left > margin ? left - margin : 0;
-}
-
-static int stage(struct publish *p, struct error *e) {
-        struct stage_request request = { .reference = p->attributes->reference,
-                                         .selection = p->attributes->selection,
-                                         .keyring = p->keyring,
-                                         .policy = p->attributes->policy };
-        _cleanup_(stage_job_leavep) struct stage_job *job = NULL;
-
-        int r = stager_stage(&job, p->csi->stager, &request, e);
-        if (r < 0)
-                return r;
-        rpc_call_on_cancel(p->call, interrupt_job, job);
-        r = stage_job_wait(job, patience_ms(p), &p->outcome, e);
-        rpc_call_on_cancel(p->call, NULL, NULL);
-        if (r < 0)
-                return r;
-        if (rpc_call_cancelled(p->call)) /* nobody is there to own the mount */
-                return error_set(e, ERROR_CANCELLED, "the caller has gone; %s is ready",
-                                 p->attributes->reference->text);
-        return 0;
-}
-
-/* Between "it is ready" and the lease somebody may remove the model; then it is staged again. */
 static int stage_and_mount(struct publish *p, struct error *e) {
-        for (unsigned tries = 1;; tries++) {
-                int r = stage(p, e);
-                if (r < 0)
-                        return r;
-                r = cache_publish(p->csi->cache, p->req->volume_id, &p->outcome.key, p->req->target_path, e);
-                if (r >= 0 || e->kind != ERROR_NOT_FOUND || tries == STAGE_TRIES)
-                        return r;
-        }
+        const struct stage_request request = { .reference = p->attributes->reference,
+                                               .selection = p->attributes->selection,
+                                               .keyring = p->keyring,
+                                               .policy = p->attributes->policy };
+        const struct stager_publication publication = { .cache = p->csi->cache,
+                                                        .stager = p->csi->stager,
+                                                        .request = &request,
+                                                        .volume_id = p->req->volume_id,
+                                                        .target = p->req->target_path };
+
+        return stager_publish(&p->outcome, p->call, &publication, e);
 }
 
 static int publish_volume(struct publish *p, struct error *e) {

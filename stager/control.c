@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "stager/control_message.h"
+#include "stager/publish.h"
 
 #define METHOD(name, type, function, ...) \
         { "/modelstage.v1.Control/" name, &modelstage__v1__##type##__descriptor, function, __VA_ARGS__ }
@@ -124,16 +125,16 @@ static int check_target(const char *target, struct error *e) {
         return 0;
 }
 
-static void interrupt_job(void *userdata) {
-        stage_job_interrupt(userdata);
-}
-
 int control_mount(struct rpc_call *call, const ProtobufCMessage *m, void *userdata, struct error *e) {
         const Modelstage__V1__MountRequest *req = (const void *)m;
         Modelstage__V1__MountResponse reply = MODELSTAGE__V1__MOUNT_RESPONSE__INIT;
         _cleanup_(control_request_clear) struct control_request request = { 0 };
-        _cleanup_(stage_job_leavep) struct stage_job *job = NULL;
         struct control *c = userdata;
+        const struct stager_publication publication = { .cache = c->cache,
+                                                        .stager = c->stager,
+                                                        .request = &request.stage,
+                                                        .volume_id = "cli",
+                                                        .target = req->target };
         struct stage_outcome o;
         char digest[DIGEST_TEXT_SIZE];
         int r;
@@ -141,12 +142,7 @@ int control_mount(struct rpc_call *call, const ProtobufCMessage *m, void *userda
         if ((r = check_target(req->target, e)) < 0 ||
             (r = control_request_parse(&request, req->reference, req->selection, req->pull_policy,
                                        req->docker_config, e)) < 0 ||
-            (r = stager_stage(&job, c->stager, &request.stage, e)) < 0)
-                return r;
-        rpc_call_on_cancel(call, interrupt_job, job);
-        r = stage_job_wait(job, -1, &o, e);
-        rpc_call_on_cancel(call, NULL, NULL);
-        if (r < 0 || (r = cache_publish(c->cache, "cli", &o.key, req->target, e)) < 0)
+            (r = stager_publish(&o, call, &publication, e)) < 0)
                 return r;
         reply.digest = (char *)digest_format(&o.manifest, digest);
         reply.result = (char *)stage_result_name(o.result);
@@ -174,19 +170,6 @@ int control_unmount(struct rpc_call *call, const ProtobufCMessage *m, void *user
 
 /* ---- Remove, Pin ---- */
 
-/* Models that the client's text names. A reference is made canonical first, as the cache has it. */
-static int match(struct control *c, const char *text, struct cache_model ***ret, size_t *ret_n,
-                 struct error *e) {
-        _cleanup_(oci_reference_freep) struct oci_reference *reference = NULL;
-        struct error first = { 0 };
-        int r = cache_model_match(c->cache, text, ret, ret_n, &first);
-
-        if (r == -ENOENT && oci_reference_parse(&reference, text, NULL) == 0 &&
-            strcmp(reference->text, text) != 0)
-                r = cache_model_match(c->cache, reference->text, ret, ret_n, &first);
-        return r < 0 ? error_copy(e, &first) : 0;
-}
-
 int control_remove(struct rpc_call *call, const ProtobufCMessage *m, void *userdata, struct error *e) {
         const Modelstage__V1__RemoveRequest *req = (const void *)m;
         Modelstage__V1__RemoveResponse reply = MODELSTAGE__V1__REMOVE_RESPONSE__INIT;
@@ -194,7 +177,7 @@ int control_remove(struct rpc_call *call, const ProtobufCMessage *m, void *userd
         struct cache_model **models = NULL;
         char digest[DIGEST_TEXT_SIZE];
         size_t n = 0;
-        int r = match(c, req->reference, &models, &n, e);
+        int r = cache_model_match(c->cache, req->reference, &models, &n, e);
 
         if (r < 0)
                 return r;
@@ -215,7 +198,7 @@ int control_pin(struct rpc_call *call, const ProtobufCMessage *m, void *userdata
         struct control *c = userdata;
         struct cache_model **models = NULL;
         size_t n = 0;
-        int r = match(c, req->reference, &models, &n, e);
+        int r = cache_model_match(c->cache, req->reference, &models, &n, e);
 
         if (r < 0)
                 return r;
