@@ -17,27 +17,24 @@
 
 #define ELLIPSIS "…"
 
-static const struct {
-        const char *name;
-        int code;
-} kinds[] = {
-        [ERROR_NONE] = { "no error", 0 },
-        [ERROR_INVALID] = { "invalid", -EINVAL },
-        [ERROR_NOT_FOUND] = { "not found", -ENOENT },
-        [ERROR_EXISTS] = { "already exists", -EEXIST },
-        [ERROR_UNAUTHENTICATED] = { "unauthenticated", -ENOKEY },
-        [ERROR_DENIED] = { "denied", -EACCES },
-        [ERROR_NO_SPACE] = { "no space", -ENOSPC },
-        [ERROR_PRECONDITION] = { "failed precondition", -EBUSY },
-        [ERROR_IN_PROGRESS] = { "in progress", -EINPROGRESS },
-        [ERROR_TIMEOUT] = { "timeout", -ETIMEDOUT },
-        [ERROR_UNAVAILABLE] = { "unavailable", -EHOSTUNREACH },
-        [ERROR_DATA_LOSS] = { "data loss", -EBADMSG },
-        [ERROR_CANCELLED] = { "cancelled", -ECANCELED },
-        [ERROR_UNIMPLEMENTED] = { "not implemented", -EOPNOTSUPP },
-        [ERROR_INTERNAL] = { "internal", -EIO },
+static const int codes[] = {
+        [ERROR_NONE] = 0,
+        [ERROR_INVALID] = -EINVAL,
+        [ERROR_NOT_FOUND] = -ENOENT,
+        [ERROR_EXISTS] = -EEXIST,
+        [ERROR_UNAUTHENTICATED] = -ENOKEY,
+        [ERROR_DENIED] = -EACCES,
+        [ERROR_NO_SPACE] = -ENOSPC,
+        [ERROR_PRECONDITION] = -EBUSY,
+        [ERROR_IN_PROGRESS] = -EINPROGRESS,
+        [ERROR_TIMEOUT] = -ETIMEDOUT,
+        [ERROR_UNAVAILABLE] = -EHOSTUNREACH,
+        [ERROR_DATA_LOSS] = -EBADMSG,
+        [ERROR_CANCELLED] = -ECANCELED,
+        [ERROR_UNIMPLEMENTED] = -EOPNOTSUPP,
+        [ERROR_INTERNAL] = -EIO,
 };
-_Static_assert(sizeof kinds / sizeof *kinds == _ERROR_KIND_MAX, "one entry per kind");
+_Static_assert(sizeof codes / sizeof *codes == _ERROR_KIND_MAX, "one code per kind");
 
 /* Replaces in place what must not reach a terminal or a gRPC status; a character that was cut is dropped. */
 static void make_printable(char *text) {
@@ -85,12 +82,12 @@ int error_set(struct error *e, enum error_kind kind, const char *fmt, ...) {
 
         assert(kind > ERROR_NONE && kind < _ERROR_KIND_MAX);
         if (!e)
-                return kinds[kind].code;
+                return codes[kind];
         va_start(ap, fmt);
         set_text(e, NULL, fmt, ap);
         va_end(ap);
         e->kind = kind;
-        e->code = kinds[kind].code;
+        e->code = codes[kind];
         return e->code;
 }
 
@@ -137,8 +134,4 @@ int error_copy(struct error *to, const struct error *from) {
         if (to && to != from)
                 *to = *from;
         return from->code;
-}
-
-const char *error_kind_name(enum error_kind kind) {
-        return kind < _ERROR_KIND_MAX ? kinds[kind].name : "unknown";
 }

@@ -60,5 +60,3 @@ int error_copy(struct error *to, const struct error *from);
 #define error_wrap(...) (error_wrap(__VA_ARGS__), -EIO)
 #define error_copy(...) (error_copy(__VA_ARGS__), -EIO)
 #endif
-
-const char *error_kind_name(enum error_kind kind); /* "not found" */

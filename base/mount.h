@@ -30,7 +30,6 @@ struct mount_entry {
         char *root; /* directory of the file system that is mounted here */
         char *target;
         char *fs_type;
-        bool read_only; /* of the mount, not of the file system */
 };
 struct mount_table {
         struct mount_entry *entries;

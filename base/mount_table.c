@@ -66,17 +66,6 @@ static char *unescape(const char *text) {
         return out;
 }
 
-static bool has_option(const char *options, const char *name) {
-        size_t len = strlen(name);
-
-        for (const char *at = options; at; at = strchr(at, ',')) {
-                at += *at == ',';
-                if (strncmp(at, name, len) == 0 && (at[len] == ',' || at[len] == '\0'))
-                        return true;
-        }
-        return false;
-}
-
 static void entry_done(struct mount_entry *m) {
         free(m->root);
         free(m->target);
@@ -99,7 +88,6 @@ static int entry_parse(struct mount_entry *m, char *line) {
             !parse_number(&m->dev_minor, rest, '\0', &rest))
                 return -EINVAL;
 
-        m->read_only = has_option(options, "ro");
         m->root = unescape(root);
         m->target = unescape(target);
         m->fs_type = unescape(fs_type);

@@ -48,6 +48,3 @@ int path_read_file(char **ret, size_t *ret_len, int dir_fd, const char *name, si
 /* Writes @name below @dir_fd durably and atomically: temporary file, fsync, rename, fsync of the directory.
  */
 int path_write_file(int dir_fd, const char *name, const void *data, size_t len, mode_t mode, struct error *e);
-
-/* Size, in bytes on disk, of everything below @dir_fd/@name; hard links counted once. */
-int path_disk_usage(uint64_t *ret, int dir_fd, const char *name, struct error *e);

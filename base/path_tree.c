@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * path_tree: removing and measuring trees of any depth, without recursion and with few descriptors.
+ * path_tree: removing trees of any depth, without recursion and with few descriptors.
  *
- * Removing flattens the tree. Of each directory below the top, files are removed and directories are renamed
+ * It flattens the tree. Of each directory below the top, files are removed and directories are renamed
  * into the top, so that there are never more than two levels to look at:
  *
  *      top/a/b/c  ->  top/a, top/.0 (was b) holding c  ->  top/.0, top/.1 (was c)  ->  top
  *
- * Measuring keeps a list of the names that it has yet to look at. Both stay in one file system and refuse
- * what another one is mounted on.
+ * It stays in one file system and refuses what another one is mounted on.
  */
 #include "base/path.h"
 
@@ -221,147 +220,4 @@ int path_remove_tree(int dir_fd, const char *name, struct error *e) {
                 return error_set(e, ERROR_PRECONDITION, "cannot remove \"%s\": something is mounted there",
                                  name);
         return r < 0 ? error_errno(e, r, "cannot remove \"%s\"", name) : 0;
-}
-
-/* A directory to look at; a stack. */
-struct pending {
-        struct pending *next;
-        char name[];
-};
-
-struct usage {
-        dev_t dev;               /* what is on another one is not ours to count */
-        uint64_t bytes;          /* of what has one name */
-        struct pending *pending; /* directories that were seen and not yet listed */
-        struct linked {
-                ino_t inode;
-                uint64_t bytes;
-        } * linked; /* what has several names, once a name; told apart at the end */
-        size_t n_linked, linked_size;
-};
-
-static void usage_free(struct usage *u) {
-        while (u->pending) {
-                struct pending *p = u->pending;
-                u->pending = p->next;
-                free(p);
-        }
-        free(u->linked);
-}
-
-/*
- * Remembers a directory by name and not by descriptor: a tree can be wider than the limit of descriptors. A
- * tree that is deeper than PATH_MAX cannot be measured, and says so.
- */
-static int usage_push(struct usage *u, const char *dir, const char *name) {
-        size_t size = sizeof(struct pending) + strlen(dir) + 1 + strlen(name) + 1;
-        struct pending *p = malloc(size);
-
-        if (!p)
-                return -ENOMEM;
-        snprintf(p->name, size - sizeof *p, "%s%s%s", dir, *dir && *name ? "/" : "", name);
-        p->next = u->pending;
-        u->pending = p;
-        return 0;
-}
-
-/* A file with several names may come up once a name; which ones are the same is found out by sorting at the
- * end. */
-static int usage_add(struct usage *u, const struct stat *st) {
-        uint64_t bytes = (uint64_t)st->st_blocks * 512;
-
-        if (S_ISDIR(st->st_mode) || st->st_nlink == 1) {
-                u->bytes += bytes;
-                return 0;
-        }
-        if (u->n_linked == u->linked_size) {
-                size_t size = u->linked_size ? 2 * u->linked_size : 64;
-                void *grown = reallocarray(u->linked, size, sizeof *u->linked);
-
-                if (!grown)
-                        return -ENOMEM;
-                u->linked = grown;
-                u->linked_size = size;
-        }
-        u->linked[u->n_linked++] = (struct linked){ st->st_ino, bytes };
-        return 0;
-}
-
-static int by_inode(const void *a, const void *b) {
-        const struct linked *x = a, *y = b;
-
-        return (x->inode > y->inode) - (x->inode < y->inode);
-}
-
-static void usage_add_linked(struct usage *u) {
-        if (u->n_linked > 0)
-                qsort(u->linked, u->n_linked, sizeof *u->linked, by_inode);
-        for (size_t i = 0; i < u->n_linked; i++)
-                if (i == 0 || u->linked[i].inode != u->linked[i - 1].inode)
-                        u->bytes += u->linked[i].bytes;
-}
-
-static int usage_list(struct usage *u, int fd, const char *dir) {
-        _cleanup_closedir_ DIR *d = open_listing(fd);
-        const char *name;
-        int r;
-
-        if (!d)
-                return -errno;
-        while ((r = next_entry(d, &name)) > 0) {
-                struct stat st;
-
-                if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-                        if (errno == ENOENT)
-                                continue; /* removed while we look */
-                        return -errno;
-                }
-                if (st.st_dev != u->dev)
-                        continue;
-                r = usage_add(u, &st);
-                if (r == 0 && S_ISDIR(st.st_mode))
-                        r = usage_push(u, dir, name);
-                if (r < 0)
-                        return r;
-        }
-        return r;
-}
-
-/* Looks at the directory on top of the stack. One that has gone in the meantime is none. */
-static int usage_pop(struct usage *u, int dir_fd, struct error *e) {
-        _cleanup_free_ struct pending *p = u->pending;
-        _cleanup_close_ int fd = -1;
-        struct error why = { 0 };
-        int r;
-
-        u->pending = p->next;
-        fd = path_open(dir_fd, p->name, O_RDONLY | O_DIRECTORY, 0, &why);
-        if (fd < 0)
-                return fd == -ENOENT ? 0 : error_copy(e, &why);
-        r = usage_list(u, fd, p->name);
-        return r < 0 ? error_errno(e, r, "cannot measure \"%s\"", p->name) : 0;
-}
-
-int path_disk_usage(uint64_t *ret, int dir_fd, const char *name, struct error *e) {
-        _cleanup_(usage_free) struct usage u = { 0 };
-        _cleanup_close_ int fd = -1;
-        struct stat st;
-        int r;
-
-        fd = path_open(dir_fd, name, O_PATH, 0, e);
-        if (fd < 0)
-                return fd;
-        if (fstat(fd, &st) < 0)
-                return error_errno(e, errno, "cannot measure \"%s\"", name);
-        u.dev = st.st_dev;
-        if (usage_add(&u, &st) < 0 || (S_ISDIR(st.st_mode) && usage_push(&u, name, "") < 0))
-                return error_errno(e, ENOMEM, "cannot measure \"%s\"", name);
-        while (u.pending) {
-                r = usage_pop(&u, dir_fd, e);
-                if (r < 0)
-                        return r;
-        }
-        usage_add_linked(&u);
-        *ret = u.bytes;
-        return 0;
 }

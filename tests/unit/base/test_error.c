@@ -16,15 +16,13 @@ static void test_set_gives_kind_code_and_text(void **state) {
         assert_string_equal(e.text, "no tag \"v1\"");
 }
 
-static void test_every_kind_has_a_negative_code_and_a_name(void **state) {
+static void test_every_kind_has_a_negative_code_of_its_own(void **state) {
         (void)state;
         for (enum error_kind k = ERROR_INVALID; k < _ERROR_KIND_MAX; k++) {
                 assert_true(error_set(NULL, k, "x") < 0);
-                for (enum error_kind other = ERROR_NONE; other < k; other++)
-                        assert_string_not_equal(error_kind_name(k), error_kind_name(other));
+                for (enum error_kind other = ERROR_INVALID; other < k; other++)
+                        assert_int_not_equal(error_set(NULL, k, "x"), error_set(NULL, other, "x"));
         }
-        assert_string_equal(error_kind_name(ERROR_NOT_FOUND), "not found");
-        assert_string_equal(error_kind_name(_ERROR_KIND_MAX), "unknown");
 }
 
 static void test_errno_tells_a_full_disk_from_the_rest(void **state) {
@@ -111,7 +109,7 @@ static void test_copy_accepts_nobody_who_asks(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_set_gives_kind_code_and_text),
-                cmocka_unit_test(test_every_kind_has_a_negative_code_and_a_name),
+                cmocka_unit_test(test_every_kind_has_a_negative_code_of_its_own),
                 cmocka_unit_test(test_errno_tells_a_full_disk_from_the_rest),
                 cmocka_unit_test(test_wrap_keeps_kind_and_code),
                 cmocka_unit_test(test_wrapping_what_nobody_explained_is_still_a_failure),

@@ -192,7 +192,6 @@ static void test_table_of_the_kernel_has_our_mount(void **state) {
         assert_ok(mount_table_read(&t, &err));
         const struct mount_entry *m = mount_table_find(&t, target);
         assert_non_null(m);
-        assert_true(m->read_only);
         assert_string_equal(m->root + strlen(m->root) - strlen("/source"), "/source");
         mount_table_free(&t);
 }
@@ -213,9 +212,7 @@ static void test_parser_unescapes_and_finds_the_topmost(void **state) {
         assert_int_equal(t.entries[0].dev_minor, 1);
         assert_string_equal(t.entries[0].root, "/r oot");
         assert_string_equal(t.entries[0].fs_type, "ext3");
-        assert_false(t.entries[0].read_only);
         assert_ptr_equal(mount_table_find(&t, "/t\\a\tb"), &t.entries[1]);
-        assert_true(t.entries[1].read_only);
         assert_null(mount_table_find(&t, "/t"));
         mount_table_free(&t);
 }

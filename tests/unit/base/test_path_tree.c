@@ -222,57 +222,6 @@ static void test_what_is_mounted_inside_is_not_touched(void **state) {
         assert_int_equal(code, 0);
 }
 
-static uint64_t usage(int dir_fd, const char *name) {
-        uint64_t bytes = 0;
-
-        assert_int_equal(path_disk_usage(&bytes, dir_fd, name, NULL), 0);
-        return bytes;
-}
-
-static void make_large(int dir_fd, const char *name, size_t size) {
-        char *zeros = calloc(1, size);
-
-        assert_int_equal(path_write_file(dir_fd, name, zeros, size, 0644, NULL), 0);
-        free(zeros);
-}
-
-static void test_usage_counts_blocks_and_hard_links_once(void **state) {
-        struct sandbox *s = *state;
-        uint64_t empty, one;
-
-        assert_int_equal(mkdirat(s->fd, "t", 0755), 0);
-        assert_int_equal(mkdirat(s->fd, "t/sub", 0755), 0);
-        empty = usage(s->fd, "t");
-        make_large(s->fd, "t/sub/f", 1 << 20);
-        one = usage(s->fd, "t");
-        assert_true(one - empty >= 1 << 20 && one - empty < 2 << 20);
-        for (int i = 0; i < 100; i++) {
-                char name[32];
-
-                snprintf(name, sizeof name, "t/link%d", i);
-                assert_int_equal(linkat(s->fd, "t/sub/f", s->fd, name, 0), 0);
-        }
-        assert_true(usage(s->fd, "t") - one < 1 << 20); /* the directory itself may have grown */
-        assert_true(usage(s->fd, "t/sub/f") >= 1 << 20);
-        make_large(s->fd, "t/g", 1 << 20);
-        assert_true(usage(s->fd, "t") - one >= 1 << 20);
-}
-
-static void test_usage_does_not_follow_links_and_names_what_is_missing(void **state) {
-        struct sandbox *s = *state;
-        struct error e = { 0 };
-        uint64_t bytes = 42;
-
-        assert_int_equal(mkdirat(s->fd, "t", 0755), 0);
-        make_large(s->fd, "large", 1 << 20);
-        assert_int_equal(symlinkat("../large", s->fd, "t/link"), 0);
-        assert_int_equal(symlinkat("..", s->fd, "t/up"), 0);
-        assert_true(usage(s->fd, "t") < 1 << 20);
-        assert_int_equal(path_disk_usage(&bytes, s->fd, "missing", &e), -ENOENT);
-        assert_int_equal(path_disk_usage(&bytes, s->fd, "t/link", &e), -EINVAL);
-        assert_int_equal(bytes, 42);
-}
-
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
@@ -283,8 +232,6 @@ int main(void) {
                 T(test_depth_costs_neither_stack_nor_descriptors),
                 T(test_modes_do_not_keep_the_owner_from_removing),
                 T(test_what_is_mounted_inside_is_not_touched),
-                T(test_usage_counts_blocks_and_hard_links_once),
-                T(test_usage_does_not_follow_links_and_names_what_is_missing),
         };
         return cmocka_run_group_tests_name("base/path_tree", tests, NULL, NULL);
 }

@@ -231,7 +231,7 @@ static void assert_failed(struct delivery *d, enum error_kind kind) {
         wait_done(d);
         assert_true(d->result < 0);
         if (d->error.kind != kind)
-                fail_msg("kind %s: %s", error_kind_name(d->error.kind), d->error.text);
+                fail_msg("kind %d: %s", (int)d->error.kind, d->error.text);
         assert_int_equal(fstatat(d->order.dir_fd, "blob", &st, 0), -1); /* nothing is left behind */
         assert_int_equal(fstatat(d->order.dir_fd, "tree", &st, 0), -1);
 }
