@@ -3,8 +3,8 @@
  * blob: how to ask for the bytes of one blob now. The engine does the asking: oci tells it the address and
  * the headers of a range request, and judges the answer.
  *
- *   oci_blob_new -> oci_blob_locate (blocks: token, redirect) -> oci_blob_prepare / oci_blob_judge per range
- * -> oci_blob_free
+ *   oci_blob_new -> oci_blob_locate (blocks: token, redirect)
+ *                -> oci_blob_prepare / oci_blob_judge per range -> oci_blob_free
  *
  * prepare and judge may run on one thread (the reactor) while locate runs on another; they do not block.
  */

@@ -3,8 +3,8 @@
  * client: resolve and plan. Both go the same way for a registry and for a layout on disk:
  *
  *   resolve: reference -> (policy) -> HEAD at each endpoint, or GET where HEAD does not tell -> digest
- *   plan:    digest -> manifest -> (index: the platform's)* -> config if its format needs it ->
- * oci_format_plan()
+ *   plan:    digest -> manifest -> (index: the platform's)* -> config if its format needs it
+ *            -> oci_format_plan()
  *
  * The client owns what is shared by all requests: warm connections, tokens, the administrator's keyring. All
  * calls may run on many threads; the lock guards the keyring only and is not held while the network is asked.

@@ -2,8 +2,8 @@
 /*
  * http: libcurl, one request at a time and session.
  *
- *   oci_http_perform: session out of the pool -> easy handle set up -> multi loop (wakes up to look at
- * `cancel`)
+ *   oci_http_perform: session out of the pool -> easy handle set up
+ *                     -> multi loop (wakes up to look at `cancel`)
  *                     -> headers copied out -> session back into the pool
  *
  * The loop is a multi handle's, although it runs one transfer, because curl_easy_perform() calls its progress
@@ -196,7 +196,8 @@ static int session_set_up(struct session *s, const struct oci_http_request *req,
 }
 
 /* Until the transfer is over or cancelled (then CURLE_ABORTED_BY_CALLBACK). */
-static CURLcode session_run(struct session *s, const struct oci_cancel *cancel) {
+static CURLcode session_run(struct session *s, const struct oci_http_request *req) {
+        const struct oci_cancel *cancel = &req->cancel;
         int timeout_ms = cancel->cancelled ? CANCEL_POLL_MS : 1000;
 
         if (curl_multi_add_handle(s->multi, s->easy) != CURLM_OK)
@@ -209,7 +210,8 @@ static CURLcode session_run(struct session *s, const struct oci_cancel *cancel) 
                         return CURLE_FAILED_INIT;
                 while ((m = curl_multi_info_read(s->multi, &left)))
                         if (m->msg == CURLMSG_DONE)
-                                return m->data.result;
+                                return oci_http_code(m->data.result, req->target.url,
+                                                     req->target.plain_http);
                 if (oci_cancel_wanted(cancel))
                         return CURLE_ABORTED_BY_CALLBACK;
                 if (curl_multi_poll(s->multi, NULL, 0, timeout_ms, NULL) != CURLM_OK)
@@ -283,7 +285,7 @@ static int session_perform(struct oci_http_response *r, struct session *s, const
         r->body = (struct buf)BUF_INIT(req->max_body);
         if (session_set_up(s, req, &sink) < 0)
                 return error_set(e, ERROR_INTERNAL, "out of memory");
-        r->code = session_run(s, &req->cancel);
+        r->code = session_run(s, req);
         if (r->code == CURLE_SSL_CONNECT_ERROR && says_no_tls(s->detail))
                 r->code =
                     CURLE_USE_SSL_FAILED; /* unlike a broken handshake, this is not worth trying again */
@@ -331,6 +333,16 @@ int oci_http_perform(struct oci_http_response *ret, struct oci_http *h, const st
         return r;
 }
 
+/* Reading an answer, libcurl says UNSUPPORTED_PROTOCOL where there is no status line, and OUT_OF_MEMORY where a
+ * header is too long. Memory that is really short shows elsewhere soon. */
+CURLcode oci_http_code(CURLcode code, const char *url, bool plain_http) {
+        if (code == CURLE_UNSUPPORTED_PROTOCOL && !plain_http && !oci_url_is_https(url))
+                return code;
+        if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_OUT_OF_MEMORY)
+                return CURLE_WEIRD_SERVER_REPLY;
+        return code;
+}
+
 int oci_http_error(struct error *e, CURLcode code, const char *url, const char *detail) {
         _cleanup_free_ char *host_found = oci_url_host(url);
         const char *host = host_found ? host_found : "registry";
@@ -356,6 +368,8 @@ int oci_http_error(struct error *e, CURLcode code, const char *url, const char *
                 return error_set(e, ERROR_UNAVAILABLE,
                                  "plain HTTP to %s is refused; set registries[].plainHttp if that is meant",
                                  host);
+        case CURLE_WEIRD_SERVER_REPLY:
+                return error_set(e, ERROR_UNAVAILABLE, "%s does not answer in HTTP", host);
         case CURLE_USE_SSL_FAILED:
                 return error_set(e, ERROR_UNAVAILABLE,
                                  "%s does not speak TLS; if it is a plain-HTTP registry, set "
