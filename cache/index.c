@@ -248,6 +248,31 @@ void cache_index_repair_abort(struct cache_index *ix) {
         (void)cache_sql_exec(ix->sql, "ROLLBACK", NULL);
 }
 
+/* ---- lists ---- */
+
+int cache_index_rows(void **ret, size_t *ret_n, struct cache_index *ix, sqlite3_stmt *st,
+                     int (*read)(void *slot, sqlite3_stmt *st, struct error *e), struct error *e) {
+        size_t size = 0;
+        int r;
+
+        *ret = NULL;
+        *ret_n = 0;
+        while ((r = cache_sql_step(ix->sql, st, e)) > 0) {
+                if (*ret_n == size) {
+                        void *more = reallocarray(*ret, size = 2 * size + 16, sizeof(void *));
+
+                        if (!more)
+                                return error_errno(e, ENOMEM, "list what the index has");
+                        *ret = more;
+                }
+                r = read((char *)*ret + *ret_n * sizeof(void *), st, e);
+                if (r < 0)
+                        return r;
+                ++*ret_n;
+        }
+        return r;
+}
+
 /* ---- layers ---- */
 
 bool cache_index_layer_find(struct cache_index *ix, const struct digest *d, enum plan_packing p,

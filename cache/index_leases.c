@@ -82,39 +82,21 @@ int cache_index_lease_find(struct cache_index *ix, const char *target, struct ca
         return r > 0 ? read_lease(ret, st, NULL) : -ENOENT;
 }
 
-static int read_leases(struct cache_index *ix, sqlite3_stmt *st, struct cache_lease ***list, size_t *n,
-                       struct error *e) {
-        size_t size = 0;
-        int r;
-
-        while ((r = cache_sql_step(ix->sql, st, e)) > 0) {
-                if (*n == size) {
-                        struct cache_lease **more = reallocarray(*list, size = 2 * size + 16, sizeof(void *));
-
-                        if (!more)
-                                return error_errno(e, ENOMEM, "list leases");
-                        *list = more;
-                }
-                r = read_lease(&(*list)[*n], st, e);
-                if (r < 0)
-                        return r;
-                ++*n;
-        }
-        return r;
+static int read_lease_into(void *slot, sqlite3_stmt *st, struct error *e) {
+        return read_lease(slot, st, e);
 }
 
 int cache_index_lease_list(struct cache_index *ix, struct cache_lease ***ret, size_t *ret_n,
                            struct error *e) {
         LOCK_SCOPE(&ix->lock);
         _cleanup_row_ sqlite3_stmt *st = NULL;
-        struct cache_lease **list = NULL;
+        void *list = NULL;
         size_t n = 0;
         int r;
 
         r = cache_sql_start(&st, ix->sql, CACHE_ST_LEASE_LIST, e, "");
-        if (r < 0)
-                return r;
-        r = read_leases(ix, st, &list, &n, e);
+        if (r >= 0)
+                r = cache_index_rows(&list, &n, ix, st, read_lease_into, e);
         if (r < 0) {
                 cache_lease_list_free(list, n);
                 return r;

@@ -40,40 +40,21 @@ int cache_index_model_find(struct cache_index *ix, const struct digest *key, str
         return r > 0 ? read_model(ret, st, NULL) : -ENOENT;
 }
 
-/* The rows of a started statement; the caller frees what was read also when it fails. */
-static int read_models(struct cache_index *ix, sqlite3_stmt *st, struct cache_model ***list, size_t *n,
-                       struct error *e) {
-        size_t size = 0;
-        int r;
-
-        while ((r = cache_sql_step(ix->sql, st, e)) > 0) {
-                if (*n == size) {
-                        struct cache_model **more = reallocarray(*list, size = 2 * size + 16, sizeof(void *));
-
-                        if (!more)
-                                return error_errno(e, ENOMEM, "list models");
-                        *list = more;
-                }
-                r = read_model(&(*list)[*n], st, e);
-                if (r < 0)
-                        return r;
-                ++*n;
-        }
-        return r;
+static int read_model_into(void *slot, sqlite3_stmt *st, struct error *e) {
+        return read_model(slot, st, e);
 }
 
 int cache_index_model_list(struct cache_index *ix, struct cache_model ***ret, size_t *ret_n,
                            struct error *e) {
         LOCK_SCOPE(&ix->lock);
         _cleanup_row_ sqlite3_stmt *st = NULL;
-        struct cache_model **list = NULL;
+        void *list = NULL;
         size_t n = 0;
         int r;
 
         r = cache_sql_start(&st, ix->sql, CACHE_ST_MODEL_LIST, e, "");
-        if (r < 0)
-                return r;
-        r = read_models(ix, st, &list, &n, e);
+        if (r >= 0)
+                r = cache_index_rows(&list, &n, ix, st, read_model_into, e);
         if (r < 0) {
                 cache_model_list_free(list, n);
                 return r;
