@@ -6,15 +6,26 @@
  * is safe against a killed process always, and against a power cut up to the last checkpoint, which is enough
  * for what can be rebuilt. Who needs more says so for its own transaction (see leases in index.c).
  *
+ * Nobody else opens the database while we have it: so the index of the log is in our memory, not in a mapped
+ * file, in which a full disk would be a SIGBUS.
+ *
+ * On a full disk the reserve (headroom.h) is given away once, and what failed is done again if it was no part of
+ * a transaction; with a transaction it is the caller who may try again. It is taken back as soon as there is
+ * room.
+ *
  * Codes: corruption is -EBADMSG, so that the index can move the file away and rebuild it; a full disk is
  * ERROR_NO_SPACE; the rest is ERROR_INTERNAL with SQLite's own words.
  */
 #include "cache/sql.h"
 
+#include "base/log.h"
+#include "cache/headroom.h"
+
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define LOG_SIZE (4 << 20)   /* SQLite starts it anew after 1000 pages */
 #define BUSY_TIMEOUT_MS 5000 /* an operator's sqlite3 shell may hold the lock for a moment */
@@ -24,17 +35,29 @@ struct cache_sql {
         char *path;
         sqlite3_stmt **statements;
         size_t n_statements;
+        struct cache_headroom headroom;
 };
+
+static bool is_full(const struct cache_sql *s, int code) {
+        int error = 0;
+
+        if (s->db && ((code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_CANTOPEN))
+                error = sqlite3_system_errno(s->db);
+        return (code & 0xff) == SQLITE_FULL || error == ENOSPC || error == EDQUOT;
+}
 
 static int fail(struct cache_sql *s, int code, struct error *e) {
         const char *text = s->db ? sqlite3_errmsg(s->db) : sqlite3_errstr(code);
 
+        if (is_full(s, code))
+                return error_errno(e, ENOSPC, "index %s", s->path);
         switch (code & 0xff) {
         case SQLITE_CORRUPT:
         case SQLITE_NOTADB:
                 return error_errno(e, EBADMSG, "index %s: %s", s->path, text);
-        case SQLITE_FULL:
-                return error_errno(e, ENOSPC, "index %s", s->path);
+        case SQLITE_BUSY:
+                return error_set(e, ERROR_PRECONDITION, "index %s is open in another program; close that",
+                                 s->path);
         case SQLITE_NOMEM:
                 return error_errno(e, ENOMEM, "index %s", s->path);
         default:
@@ -42,9 +65,42 @@ static int fail(struct cache_sql *s, int code, struct error *e) {
         }
 }
 
+/* Blocks for the log before they are needed: on a full disk a removal must still be written down. What cannot
+ * be had now is asked for again at the next start. The log is not locked with fcntl(), so closing it here
+ * drops no lock. */
+static int preallocate_log(const struct cache_sql *s) {
+        _cleanup_free_ char *path = NULL;
+        _cleanup_close_ int fd = -1;
+        struct stat st;
+
+        if (asprintf(&path, "%s-wal", s->path) < 0) {
+                path = NULL;
+                return -ENOMEM;
+        }
+        fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 || fstat(fd, &st) < 0 || fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, st.st_size + LOG_SIZE) < 0)
+                return -errno;
+        return 0;
+}
+
+/* Half of it is for the log at once, before others write. */
+static bool give_headroom(struct cache_sql *s) {
+        if (!cache_headroom_give(&s->headroom))
+                return false;
+        log_warning("the disk of index %s is full; the reserve beside it is used", s->path);
+        (void)preallocate_log(s);
+        return true;
+}
+
 int cache_sql_exec(struct cache_sql *s, const char *sql, struct error *e) {
+        bool is_whole = sqlite3_get_autocommit(s->db);
         int code = sqlite3_exec(s->db, sql, NULL, NULL, NULL);
 
+        if (is_full(s, code) && give_headroom(s) && is_whole) {
+                if (!sqlite3_get_autocommit(s->db))
+                        (void)sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+                code = sqlite3_exec(s->db, sql, NULL, NULL, NULL);
+        }
         return code == SQLITE_OK ? 0 : fail(s, code, e);
 }
 
@@ -90,20 +146,11 @@ int cache_sql_get_version(struct cache_sql *s, int64_t *ret, struct error *e) {
         return 0;
 }
 
-/* Blocks for the log before they are needed: on a full disk a removal must still be written down. What cannot
- * be had now is asked for again at the next start. The log is not locked with fcntl(), so closing it here
- * drops no lock. */
-static void preallocate_log(const struct cache_sql *s) {
-        _cleanup_free_ char *path = NULL;
-        _cleanup_close_ int fd = -1;
+static char *beside(const char *path, const char *name) {
+        const char *slash = strrchr(path, '/');
+        char *ret;
 
-        if (asprintf(&path, "%s-wal", s->path) < 0) {
-                path = NULL;
-                return;
-        }
-        fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-        if (fd >= 0)
-                (void)fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, LOG_SIZE);
+        return asprintf(&ret, "%.*s%s", slash ? (int)(slash - path) + 1 : 0, path, name) < 0 ? NULL : ret;
 }
 
 int cache_sql_open(struct cache_sql **ret, const char *path, struct error *e) {
@@ -111,7 +158,7 @@ int cache_sql_open(struct cache_sql **ret, const char *path, struct error *e) {
         int code, r;
 
         s = calloc(1, sizeof *s);
-        if (!s || !(s->path = strdup(path)))
+        if (!s || !(s->path = strdup(path)) || !(s->headroom.path = beside(path, "reserve")))
                 return error_errno(e, ENOMEM, "open index %s", path);
         code = sqlite3_open_v2(
             path, &s->db,
@@ -120,7 +167,8 @@ int cache_sql_open(struct cache_sql **ret, const char *path, struct error *e) {
                 return fail(s, code, e);
         sqlite3_busy_timeout(s->db, BUSY_TIMEOUT_MS);
         r = cache_sql_exec(s,
-                           "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;"
+                           "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA "
+                           "synchronous=NORMAL; PRAGMA foreign_keys=ON;"
                            "PRAGMA trusted_schema=OFF",
                            e);
         if (r < 0)
@@ -128,7 +176,9 @@ int cache_sql_open(struct cache_sql **ret, const char *path, struct error *e) {
         r = check_sound(s, e);
         if (r < 0)
                 return r;
-        preallocate_log(s);
+        if (preallocate_log(s) == -ENOSPC)
+                (void)give_headroom(s);
+        cache_headroom_take(&s->headroom);
         *ret = take_ptr(s);
         return 0;
 }
@@ -140,6 +190,7 @@ void cache_sql_close(struct cache_sql *s) {
                 sqlite3_finalize(s->statements[i]);
         free(s->statements);
         sqlite3_close(s->db);
+        free(s->headroom.path);
         free(s->path);
         free(s);
 }
@@ -216,6 +267,7 @@ int cache_sql_step(struct cache_sql *s, sqlite3_stmt *st, struct error *e) {
 
 int cache_sql_run(struct cache_sql *s, unsigned id, struct error *e, const char *types, ...) {
         _cleanup_row_ sqlite3_stmt *st = NULL;
+        bool is_whole;
         va_list ap;
         int r;
 
@@ -224,8 +276,17 @@ int cache_sql_run(struct cache_sql *s, unsigned id, struct error *e, const char 
         va_end(ap);
         if (r < 0)
                 return r;
+        is_whole = sqlite3_get_autocommit(s->db);
         r = cache_sql_step(s, st, e);
-        return r < 0 ? r : sqlite3_changes(s->db);
+        if (r == -ENOSPC && give_headroom(s) && is_whole) {
+                sqlite3_reset(st);
+                r = cache_sql_step(s, st, e);
+        }
+        if (r < 0)
+                return r;
+        if (s->headroom.is_given)
+                cache_headroom_take(&s->headroom);
+        return sqlite3_changes(s->db);
 }
 
 void cache_sql_done(sqlite3_stmt *st) {

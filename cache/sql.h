@@ -16,7 +16,8 @@
 
 struct cache_sql;
 
-/* Opens or makes the database at @path, in WAL mode. -EBADMSG: what is there is not a sound database. */
+/* Opens or makes the database at @path, in WAL mode and for us alone. -EBADMSG: what is there is not a sound
+ * database. ERROR_PRECONDITION: another program has it open. */
 int cache_sql_open(struct cache_sql **ret, const char *path, struct error *e);
 void cache_sql_close(struct cache_sql *s);
 DEFINE_CLEANUP(struct cache_sql *, cache_sql_close);

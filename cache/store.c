@@ -178,8 +178,13 @@ int cache_open(struct cache **ret, const struct settings *s, struct error *e) {
                 index = NULL;
                 return error_errno(e, ENOMEM, "open the cache");
         }
-        if ((r = cache_index_open(&c->index, index, e)) < 0 || (r = cache_recover(c, e)) < 0 ||
-            (r = cache_leases_reconcile(c, e)) < 0)
+        r = cache_index_open(&c->index, index, e);
+        if (r < 0)
+                return r;
+        r = cache_recover(c, e);
+        if (r == -ENOSPC) /* the index has given its reserve away by now */
+                r = cache_recover(c, e);
+        if (r < 0 || (r = cache_leases_reconcile(c, e)) < 0)
                 return r;
         metrics_on_scrape(collect_metrics, c);
         *ret = take_ptr(c);
