@@ -30,7 +30,9 @@ const struct arg_spec arg_specs[_ARG_MAX] = {
                        "whether to ask the registry for a tag that is here already; default: always for "
                        "latest" },
         [ARG_PIN] = { "pin", 0, NULL, "never evict the model" },
-        [ARG_TTL] = { "ttl", 0, "DURATION", "the model may go after this time, such as 24h" },
+        [ARG_TTL] = { "ttl", 0, "DURATION",
+                      "the model may go after this time, such as 24h; kept for a later version, which "
+                      "evicts" },
         [ARG_DETACH] = { "detach", 0, NULL, "do not wait; modelstage status shows the job" },
         [ARG_DOCKER_CONFIG] = { "docker-config", 0, "FILE",
                                 "credentials for this request, in the format of Docker's config.json" },
