@@ -2,8 +2,8 @@
 /*
  * publish: stage, wait, mount.
  *
- * The job belongs to the node, not to the call. Between "it is ready" and the lease that keeps it somebody may
- * remove the model; then it is staged again, a few times.
+ * The job belongs to the node, not to the call. Between "it is ready" and the lease that keeps it somebody
+ * may remove the model; then it is staged again, a few times.
  */
 #include "stager/publish.h"
 

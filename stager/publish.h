@@ -16,8 +16,8 @@ struct stager_publication { /* all kept by reference */
 };
 
 /*
- * Waits until the model is here, or until shortly before @call's deadline: then ERROR_IN_PROGRESS, and the job
- * goes on. ERROR_CANCELLED: the caller has gone, nothing is mounted. Otherwise as stage_job_wait() and
+ * Waits until the model is here, or until shortly before @call's deadline: then ERROR_IN_PROGRESS, and the
+ * job goes on. ERROR_CANCELLED: the caller has gone, nothing is mounted. Otherwise as stage_job_wait() and
  * cache_publish().
  */
 int stager_publish(struct stage_outcome *ret, struct rpc_call *call, const struct stager_publication *p,
