@@ -70,8 +70,14 @@ DEFINE_CLEANUP(struct oci_http *, oci_http_free);
 int oci_http_perform(struct oci_http_response *ret, struct oci_http *h, const struct oci_http_request *req,
                      struct error *e);
 
-/* What went wrong with a transfer to @url and what to do; @detail (libcurl's, may be NULL or "") is cleaned
- * first. */
+/*
+ * What @code of a transfer to @url means. libcurl has several for an answer that is no HTTP, and they sound as
+ * if the fault were ours; here they are all CURLE_WEIRD_SERVER_REPLY.
+ */
+CURLcode oci_http_code(CURLcode code, const char *url, bool plain_http);
+
+/* What went wrong with a transfer to @url and what to do; @code is oci_http_code()'s. @detail (libcurl's,
+ * may be NULL or "") is cleaned first. */
 int oci_http_error(struct error *e, CURLcode code, const char *url, const char *detail);
 
 /* "Name: value" at the end of *list. 0, -EINVAL (a line break or another control character in it) or -ENOMEM.
