@@ -23,8 +23,9 @@
 #define LOG_BURST 20u     /* lines of one place in the source … */
 #define LOG_INTERVAL_S 10 /* … in this time; the rest is counted */
 #define TEXT_MAX 8192
-#define SECRETS_MAX 64u
-#define SECRET_MIN 4u /* shorter ones would hide half of every line */
+#define SECRETS_MAX 1024u
+#define SECRET_KEPT 512u /* bytes; of a longer one that many are known, and the rest is hidden to its end */
+#define SECRET_MIN 4u    /* shorter ones would hide half of every line */
 #define REDACTED "[redacted]"
 #define ELLIPSIS "…"
 
@@ -39,12 +40,19 @@ static const char *const topic_names[] = {
 
 unsigned log_enabled_topics;
 
+struct secret {
+        uint64_t used; /* when log_redact() had it last; 0: a free place, as are all behind it */
+        size_t len;
+        bool longer; /* than what is kept */
+        char text[SECRET_KEPT];
+};
+
 static struct {
         pthread_mutex_t lock; /* guards what follows and every log_site */
         enum log_level level;
         bool json;
-        char *secrets[SECRETS_MAX];
-        unsigned next_secret; /* the place that the next one takes: the oldest's, once all are taken */
+        uint64_t clock; /* of `used` */
+        struct secret secrets[SECRETS_MAX];
 } state = { .lock = PTHREAD_MUTEX_INITIALIZER, .level = LOG_LEVEL_INFO };
 
 /* A line being made. There is always room for the end of a line behind @len. */
@@ -102,37 +110,52 @@ int log_level_parse(const char *text) {
 }
 
 /*
- * Tokens are renewed all day, so the list is a ring that forgets the oldest. The copies are never given back
- * at the end: a thread may still be writing then.
+ * Tokens are renewed all day, so what was not heard of for the longest time is forgotten. The table is
+ * static: a secret is never missed because memory is short, and a registry's tokens cannot fill the memory.
  */
 void log_redact(const char *secret) {
-        _cleanup_free_ char *copy = NULL;
+        size_t len = secret ? strlen(secret) : 0, kept = len < SECRET_KEPT ? len : SECRET_KEPT;
+        struct secret *place = state.secrets;
 
-        if (!secret || strlen(secret) < SECRET_MIN)
+        if (len < SECRET_MIN)
                 return;
-        copy = strdup(secret);
         LOCK_SCOPE(&state.lock);
-        for (unsigned i = 0; i < SECRETS_MAX; i++)
-                if (state.secrets[i] && strcmp(state.secrets[i], secret) == 0)
-                        return;
-        if (!copy)
-                return;
-        free(state.secrets[state.next_secret]);
-        state.secrets[state.next_secret] = take_ptr(copy);
-        state.next_secret = (state.next_secret + 1) % SECRETS_MAX;
+        for (struct secret *s = state.secrets; s < state.secrets + SECRETS_MAX; s++) {
+                bool same = s->used && s->len == kept && memcmp(s->text, secret, kept) == 0;
+
+                if (same || s->used < place->used)
+                        place = s;
+                if (same || !s->used)
+                        break;
+        }
+        place->used = ++state.clock;
+        place->len = kept;
+        place->longer = place->longer || len > kept;
+        memcpy(place->text, secret, kept);
+}
+
+/* How far a secret goes on behind the bytes of it that are known: to a blank or a quote. */
+static size_t rest_of_secret(const char *p, const char *end) {
+        const char *from = p;
+
+        while (p < end && (unsigned char)*p > ' ' && *p != '"')
+                p++;
+        return (size_t)(p - from);
 }
 
 /* Marks every place where @secret is, and its beginning at the end of a text that was @cut there. */
-static void mark_secret(bool *hidden, const char *text, size_t len, bool cut, const char *secret) {
-        size_t n = strlen(secret);
+static void mark_secret(bool *hidden, const char *text, size_t len, bool cut, const struct secret *secret) {
+        size_t n = secret->len;
         const char *end = text + len, *p = text;
 
-        while ((p = memmem(p, (size_t)(end - p), secret, n))) {
-                memset(hidden + (p - text), true, n);
-                p++;
+        while ((p = memmem(p, (size_t)(end - p), secret->text, n))) {
+                size_t rest = secret->longer ? rest_of_secret(p + n, end) : 0;
+
+                memset(hidden + (p - text), true, n + rest);
+                p += 1 + rest;
         }
         for (size_t part = n < len ? n : len; cut && part >= SECRET_MIN; part--) {
-                if (memcmp(end - part, secret, part) != 0)
+                if (memcmp(end - part, secret->text, part) != 0)
                         continue;
                 memset(hidden + len - part, true, part);
                 break;
@@ -145,8 +168,8 @@ static size_t redact(char *out, size_t out_size, const char *text, size_t len, b
         size_t n = 0;
 
         pthread_mutex_lock(&state.lock);
-        for (unsigned i = 0; i < SECRETS_MAX && state.secrets[i]; i++)
-                mark_secret(hidden, text, len, cut, state.secrets[i]);
+        for (unsigned i = 0; i < SECRETS_MAX && state.secrets[i].used; i++)
+                mark_secret(hidden, text, len, cut, &state.secrets[i]);
         pthread_mutex_unlock(&state.lock);
         for (size_t i = 0; i < len && n + sizeof REDACTED < out_size; i++) {
                 if (!hidden[i]) {

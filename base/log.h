@@ -41,8 +41,10 @@ struct log_site { /* one a call site; rate limit state, guarded inside log.c */
 int log_setup(enum log_level level, enum log_format format, const char *topics);
 int log_level_parse(const char *text); /* enum log_level or -EINVAL */
 
-/* Turns @secret into "[redacted]" wherever it appears in a line from now on. The latest 64 are remembered;
- * what is shorter than 4 characters is not a secret. */
+/*
+ * Turns @secret into "[redacted]" wherever it appears in a line from now on. Those of the latest 1024 calls
+ * are remembered at least; what is shorter than 4 characters is not a secret. Allocates nothing.
+ */
 void log_redact(const char *secret);
 
 extern unsigned log_enabled_topics; /* bit set; read by the macro below */

@@ -201,14 +201,43 @@ static void test_the_latest_secrets_are_remembered(void **state) {
         char secret[32];
 
         (void)state;
-        for (int i = 0; i < 200; i++) {
-                snprintf(secret, sizeof secret, "token-%03d", i);
+        for (int i = 0; i < 3000; i++) {
+                snprintf(secret, sizeof secret, "token-%04d", i);
                 log_redact(secret);
                 log_redact(secret);
         }
         capture();
-        log_info("token-199 token-136 token-135");
-        assert_non_null(strstr(captured(), "[redacted] [redacted] token-135"));
+        log_info("token-2999 token-1976 token-1975");
+        assert_non_null(strstr(captured(), "[redacted] [redacted] token-1975"));
+}
+
+/* A registry that hands out tokens all day must not make the log forget the password that buys them. */
+static void test_a_secret_in_use_is_not_forgotten(void **state) {
+        char secret[32];
+
+        (void)state;
+        for (int i = 0; i < 3000; i++) {
+                snprintf(secret, sizeof secret, "bought-%04d", i);
+                log_redact(secret);
+                if (i % 1000 == 0)
+                        log_redact("the password");
+        }
+        capture();
+        log_info("(the password)");
+        assert_non_null(strstr(captured(), "([redacted])"));
+}
+
+static void test_a_very_long_secret_is_hidden_to_its_end(void **state) {
+        char secret[3000];
+
+        (void)state;
+        memset(secret, 'S', sizeof secret - 1);
+        memset(secret + 700, 'T', 10);
+        secret[sizeof secret - 1] = '\0';
+        log_redact(secret);
+        capture();
+        log_info("Bearer %s \"%s\" end", secret, secret);
+        assert_non_null(strstr(captured(), "Bearer [redacted] \\\"[redacted]\\\" end"));
 }
 
 static void test_a_long_line_is_one_write_and_still_json(void **state) {
@@ -279,6 +308,8 @@ int main(void) {
                 T(test_secrets_are_hidden_wherever_they_are),
                 T(test_a_secret_that_the_end_of_the_line_cuts_is_hidden),
                 T(test_the_latest_secrets_are_remembered),
+                T(test_a_secret_in_use_is_not_forgotten),
+                T(test_a_very_long_secret_is_hidden_to_its_end),
                 T(test_a_long_line_is_one_write_and_still_json),
                 T(test_errno_is_kept_and_can_be_printed),
                 T(test_lines_of_threads_do_not_mix),
