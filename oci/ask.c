@@ -10,17 +10,15 @@
  */
 #include "oci/ask.h"
 
-#include <ctype.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "base/text.h"
 #include "oci/auth.h"
 #include "oci/exchange.h"
 #include "oci/url.h"
 
 #define HOPS_MAX 10u
-#define QUOTE_MAX 200u        /* characters of a registry's message that we repeat */
+#define SECRETS_MAX 32u       /* of one request */
 #define ERROR_BODY_MAX 65536u /* of an error's document that we look at */
 
 /* The state of one question. */
@@ -39,64 +37,6 @@ void oci_answer_done(struct oci_answer *a) {
                 explicit_bzero(a->authorization, strlen(a->authorization));
         free(a->authorization);
         *a = (struct oci_answer){ 0 };
-}
-
-/* ---- what a status means ---- */
-
-/* The first error of a registry's document: its code, and its message in printable ASCII. */
-static void quote_error(char code[static 64], char message[static QUOTE_MAX + 1], const char *body,
-                        size_t len) {
-        _cleanup_json_ json_t *doc = NULL;
-        const json_t *first;
-        const char *text;
-        size_t n = 0;
-
-        code[0] = message[0] = '\0';
-        if (len == 0 || len > ERROR_BODY_MAX ||
-            json_parse(&doc, body, len, ERROR_BODY_MAX, "error", NULL) < 0)
-                return;
-        first = json_array_get(json_object_get(doc, "errors"), 0);
-        text = json_string_value(json_object_get(first, "code"));
-        for (n = 0; text && text[n] && n < 63 && (isupper((unsigned char)text[n]) || text[n] == '_'); n++)
-                code[n] = text[n];
-        code[n] = '\0';
-        text = json_string_value(json_object_get(first, "message"));
-        for (n = 0; text && text[n] && n < QUOTE_MAX; n++)
-                message[n] = isprint((unsigned char)text[n]) ? text[n] : ' ';
-        message[n] = '\0';
-}
-
-static bool code_is_not_found(const char *code) {
-        return strcmp(code, "NAME_INVALID") == 0 || strcmp(code, "NAME_UNKNOWN") == 0 ||
-               strcmp(code, "MANIFEST_UNKNOWN") == 0;
-}
-
-int oci_status_error(struct error *e, const struct oci_reference *reference, const char *host, long status,
-                     const char *body, size_t len) {
-        char code[64], message[QUOTE_MAX + 1], said[QUOTE_MAX + 80];
-        const char *name = reference->text;
-
-        quote_error(code, message, body, len);
-        snprintf(said, sizeof said, "%s%s%s", code[0] ? code : "", code[0] && message[0] ? ": " : "",
-                 message);
-        if (!said[0])
-                snprintf(said, sizeof said, "HTTP %ld", status);
-        if (status == 404 || status == 410 || (status == 400 && code_is_not_found(code)))
-                return error_set(e, ERROR_NOT_FOUND, "no such model %s (%s)", name, code[0] ? code : said);
-        if (status == 401)
-                return error_set(e, ERROR_UNAUTHENTICATED,
-                                 "%s wants credentials for %s, and none that we have is right (%s)", host,
-                                 name, said);
-        if (status == 403)
-                return error_set(e, ERROR_DENIED, "%s denies access to %s (%s)", host, name, said);
-        if (status == 429)
-                return error_set(e, ERROR_UNAVAILABLE, "%s limits our requests for %s (%s); try again later",
-                                 host, name, said);
-        if (status >= 500 || status == 408)
-                return error_set(e, ERROR_UNAVAILABLE, "%s failed to answer for %s (HTTP %ld, %s)", host,
-                                 name, status, said);
-        return error_set(e, ERROR_UNAVAILABLE, "%s gave an answer for %s that makes no sense (HTTP %ld, %s)",
-                         host, name, status, said);
 }
 
 bool oci_error_is_elsewhere(const struct error *e) {
@@ -162,9 +102,27 @@ static int send_once(struct oci_http_response *ret, const struct inquiry *n, con
 }
 
 static bool is_redirect(const struct oci_http_response *a) {
-        return (a->status == 301 || a->status == 302 || a->status == 303 || a->status == 307 ||
-                a->status == 308) &&
-               a->location;
+        return a->status == 301 || a->status == 302 || a->status == 303 || a->status == 307 ||
+               a->status == 308;
+}
+
+/* Takes the registry's words, without what this request has told it in confidence. */
+static void take_words(struct oci_answer *a, const struct inquiry *n) {
+        const struct settings_registry *own = n->ep->registry;
+        const struct oci_credential *c = n->auth.credential;
+        const char *authorization = n->auth.authorization ? strchr(n->auth.authorization, ' ') : NULL;
+        const char *secrets[SECRETS_MAX] = { NULL };
+        size_t k = 0;
+
+        const char *const sent[] = { authorization ? authorization + 1 : NULL, c ? c->password : NULL,
+                                     c ? c->identity_token : NULL, c ? c->registry_token : NULL };
+
+        for (size_t i = 0; i < sizeof sent / sizeof *sent; i++)
+                if (sent[i])
+                        secrets[k++] = sent[i];
+        for (size_t i = 0; own && i < own->n_headers && k + 1 < SECRETS_MAX; i++)
+                secrets[k++] = own->headers[i].value;
+        oci_words_read(&a->words, buf_text(&a->response.body), a->response.body.len, secrets);
 }
 
 static int send_and_follow(struct oci_answer *ret, const struct inquiry *n, const char *url,
@@ -180,7 +138,9 @@ static int send_and_follow(struct oci_answer *ret, const struct inquiry *n, cons
                         r = send_once(&a.response, n, a.url, a.redirected, e);
                 if (r < 0)
                         return r;
-                if (!is_redirect(&a.response)) {
+                if (!is_redirect(&a.response) || !a.response.location) {
+                        if (a.response.status >= 400)
+                                take_words(&a, n);
                         *ret = a;
                         a = (struct oci_answer){ 0 };
                         return 0;
@@ -297,8 +257,8 @@ static int inquire(struct oci_answer *ret, struct inquiry *n, struct error *e) {
                 return r;
         if (ret->response.status < 400 && n->auth.has_challenge && n->auth.authorization)
                 oci_tokens_remember(n->client->tokens, n->ep->origin, ref->repository, &n->auth.challenge);
+        ret->is_private = oci_auth_is_private(&n->auth);
         ret->authorization = take_ptr(n->auth.authorization);
-        ret->is_private = ret->authorization && n->auth.credential;
         return 0;
 }
 
@@ -340,5 +300,9 @@ int oci_ask_endpoint(struct oci_answer *ret, struct oci_client *c, const struct 
                                  "%s sends us to %s for %s, and that refuses us (HTTP %ld)", ep->host,
                                  host ? host : "another host", q->reference->text, a->status);
         }
-        return oci_status_error(e, q->reference, ep->host, a->status, buf_text(&a->body), a->body.len);
+        if (is_redirect(a))
+                return error_set(e, ERROR_UNAVAILABLE,
+                                 "%s redirects us for %s without saying where to (HTTP %ld)", ep->host,
+                                 q->reference->text, a->status);
+        return oci_status_error(e, q->reference, ep->host, a->status, &ret->words);
 }

@@ -7,6 +7,7 @@
 
 #include "oci/client_state.h"
 #include "oci/endpoint.h"
+#include "oci/status.h"
 
 struct oci_ask {
         const struct oci_reference *reference; /* of a registry */
@@ -22,10 +23,11 @@ struct oci_ask {
 
 struct oci_answer {
         struct oci_http_response response;
-        char *url;           /* that was answered, after redirects */
-        bool redirected;     /* to another origin: without our headers */
-        char *authorization; /* that was accepted at @url; NULL: none */
-        bool is_private;     /* not everybody could have asked this */
+        struct oci_words words; /* of a refusal */
+        char *url;              /* that was answered, after redirects */
+        bool redirected;        /* to another origin: without our headers */
+        char *authorization;    /* that was accepted at @url; NULL: none */
+        bool is_private;        /* not everybody could have asked this */
 };
 void oci_answer_done(struct oci_answer *a); /* accepts an empty one */
 #define _cleanup_answer_ _cleanup_(oci_answer_done)
@@ -42,8 +44,5 @@ int oci_ask_endpoint(struct oci_answer *ret, struct oci_client *c, const struct 
 int oci_ask_headers(struct curl_slist **ret, const struct oci_endpoint *ep, bool redirected,
                     const char *authorization, const char *accept, struct error *e);
 
-/* The failure that an answer with @status means, as one sentence; @body may have the registry's own words. */
-int oci_status_error(struct error *e, const struct oci_reference *reference, const char *host, long status,
-                     const char *body, size_t len);
 /* A failure after which another endpoint may do better. */
 bool oci_error_is_elsewhere(const struct error *e);

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * auth: see the drawing in auth.h. Secrets live in `authorization` and `token` only, and are wiped when they
- * are replaced.
+ * are replaced; the log knows them before they are sent.
  */
 #include "oci/auth.h"
 
 #include <assert.h>
 #include <openssl/evp.h>
 #include <string.h>
+
+#include "base/log.h"
 
 #define BASIC_MAX 16384 /* user name and password together */
 
@@ -55,6 +57,7 @@ char *oci_auth_basic(const struct oci_credential *c) {
         if (value) {
                 memcpy(value, "Basic ", 6);
                 EVP_EncodeBlock((unsigned char *)value + 6, (const unsigned char *)pair, len);
+                log_redact(value + 6);
         }
         explicit_bzero(pair, (size_t)len);
         return value;
@@ -73,6 +76,7 @@ static int authorize_bearer(struct oci_auth *a, const char *token, struct error 
                 if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 0x7f)
                         return error_set(e, ERROR_UNAUTHENTICATED,
                                          "a token has characters that no token may have");
+        log_redact(token);
         wipe(&a->authorization);
         if (asprintf(&a->authorization, "Bearer %s", token) >= 0)
                 return 0;

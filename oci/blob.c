@@ -395,7 +395,7 @@ static enum oci_verdict judge_status(const struct oci_blob *b, const struct tran
                 wrong_size(b, f->route->host, 0, e);
                 return OCI_VERDICT_FATAL;
         }
-        oci_status_error(e, b->reference, f->route->host, f->status, NULL, 0);
+        oci_status_error(e, b->reference, f->route->host, f->status, NULL);
         if (oci_retry_reason(CURLE_OK, f->status))
                 return OCI_VERDICT_RETRY;
         if (f->status < 400 || f->status == 401 || f->route->redirected)
@@ -449,6 +449,7 @@ static enum oci_verdict judge_failure(const struct transfer_facts *f, CURLcode c
                 error_set(e, ERROR_UNAVAILABLE, "%s sent more than it was asked for", f->route->host);
                 return OCI_VERDICT_RETRY;
         }
+        code = oci_http_code(code, f->route->url, !oci_url_is_https(f->route->url));
         oci_http_error(e, code, f->route->url, NULL);
         return oci_retry_reason(code, 0) ? OCI_VERDICT_RETRY : OCI_VERDICT_FATAL;
 }

@@ -34,6 +34,7 @@ const char *oci_retry_reason(CURLcode code, long status) {
         case CURLE_SEND_ERROR:
         case CURLE_PARTIAL_FILE:
         case CURLE_SSL_CONNECT_ERROR:
+        case CURLE_WEIRD_SERVER_REPLY: /* libcurl has closed that connection */
                 return "reset";
         default:
                 return NULL;

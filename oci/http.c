@@ -210,8 +210,7 @@ static CURLcode session_run(struct session *s, const struct oci_http_request *re
                         return CURLE_FAILED_INIT;
                 while ((m = curl_multi_info_read(s->multi, &left)))
                         if (m->msg == CURLMSG_DONE)
-                                return oci_http_code(m->data.result, req->target.url,
-                                                     req->target.plain_http);
+                                return oci_http_code(m->data.result, req->target.url, req->target.plain_http);
                 if (oci_cancel_wanted(cancel))
                         return CURLE_ABORTED_BY_CALLBACK;
                 if (curl_multi_poll(s->multi, NULL, 0, timeout_ms, NULL) != CURLM_OK)

@@ -236,10 +236,9 @@ int oci_manifest_parse(struct oci_manifest **ret, const char *data, size_t len, 
 
         if (!m)
                 return error_errno(e, ENOMEM, "cannot keep %s", what);
-        int r = json_parse(&m->document, data, len, OCI_MANIFEST_MAX, what, e);
-        if (r < 0)
-                return r;
-        r = parse_document(m, content_type, e);
+        int r = json_parse(&m->document, data, len, OCI_MANIFEST_MAX, "manifest", e);
+        if (r == 0)
+                r = parse_document(m, content_type, e);
         if (r < 0)
                 return error_wrap(e, "%s", what);
         *ret = take_ptr(m);

@@ -138,7 +138,6 @@ static int take_tag(struct oci_reference *r, char *text, struct error *e) {
         r->tag = strdup(colon + 1);
         if (!r->tag)
                 return error_errno(e, ENOMEM, "cannot keep the reference");
-        r->tag_given = true;
         *colon = '\0';
         return 0;
 }
@@ -296,7 +295,6 @@ int oci_reference_copy(struct oci_reference **ret, const struct oci_reference *r
         if (!c)
                 return -ENOMEM;
         c->is_layout = r->is_layout;
-        c->tag_given = r->tag_given;
         c->has_digest = r->has_digest;
         c->digest = r->digest;
         if (!copy_text(&c->host, r->host) || !copy_text(&c->repository, r->repository) ||

@@ -20,7 +20,6 @@ struct oci_reference {
         char *repository; /* "library/busybox"; for a layout the directory, absolute and clean */
         char *tag;        /* NULL if none was given and there is a digest; "latest" if there was neither
                            * (registry); a layout without either has NULL: its only manifest */
-        bool tag_given;   /* false: "latest" is ours */
         bool has_digest;
         struct digest digest;
         char *text; /* canonical, for people and as a key */

@@ -125,9 +125,11 @@ static int token_parse(char **ret, int64_t *ret_life_ms, const struct oci_http_r
         const char *token = NULL;
         uint64_t life_s = LIFE_DEFAULT_S;
         char *copy;
-        int r;
+        int r = 0;
 
-        r = json_parse(&doc, buf_text(&a->body), a->body.len, ANSWER_MAX, "the token service's answer", e);
+        /* What is wrong with the document is not quoted: a token may stand there. */
+        if (json_parse(&doc, buf_text(&a->body), a->body.len, ANSWER_MAX, "answer", NULL) < 0)
+                r = error_set(e, ERROR_INVALID, "the answer is not a JSON object");
         if (r == 0)
                 r = json_opt_string(&token, doc, "token", NULL, e);
         if (r == 0 && (!token || !*token))
@@ -135,7 +137,7 @@ static int token_parse(char **ret, int64_t *ret_life_ms, const struct oci_http_r
         if (r == 0)
                 r = json_opt_size(&life_s, doc, "expires_in", LIFE_DEFAULT_S, e);
         if (r == 0 && (!token || !*token || strlen(token) > TOKEN_MAX))
-                r = error_set(e, ERROR_INVALID, "there is no token in it, or one that is too long");
+                r = error_set(e, ERROR_INVALID, "the answer has no token, or one that is too long");
         if (r < 0) {
                 if (e)
                         e->kind = ERROR_UNAVAILABLE;

@@ -40,6 +40,7 @@ struct server_answer {
         size_t send_len; /* of the body, that is really sent; 0: all of it */
         bool reset;      /* the connection is torn down instead */
         bool silent;     /* nothing is ever said */
+        const char *raw; /* @len bytes that are sent instead of all that, HTTP or not */
 };
 
 struct server {
@@ -157,6 +158,8 @@ static inline void server_serve(struct server *s, int fd) {
         }
         if (a.reset)
                 setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+        else if (a.raw)
+                server_write(fd, a.raw, a.len);
         else
                 server_send(fd, &q, &a);
         close(fd);

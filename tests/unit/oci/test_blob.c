@@ -429,6 +429,33 @@ static void test_each_status_has_its_verdict(void **state) {
         }
 }
 
+static void script_junk_later(struct server *server, const struct server_request *q,
+                              struct server_answer *a) {
+        struct scene *s = server->userdata;
+
+        if (s->n++ == 0) {
+                script_ranges(server, q, a);
+                return;
+        }
+        a->raw = "garbage garbage garbage\r\n";
+        a->len = strlen(a->raw);
+}
+
+static void test_an_answer_that_is_no_http_is_tried_again(void **state) {
+        struct scene s;
+        struct got g;
+
+        (void)state;
+        scene_open(&s, script_junk_later, NULL);
+        scene_begin(&s);
+        must_locate(&s);
+        g = fetch(&s, 100, 200);
+        assert_int_equal(g.end, OCI_VERDICT_RETRY);
+        assert_int_equal(g.e.kind, ERROR_UNAVAILABLE);
+        assert_non_null(strstr(g.e.text, "does not answer in HTTP"));
+        scene_close(&s);
+}
+
 static void test_a_connection_that_is_refused_is_tried_again_later(void **state) {
         struct scene s;
         struct got g;
@@ -566,6 +593,7 @@ int main(void) {
                 cmocka_unit_test(test_a_signed_address_that_expired_is_located_again),
                 cmocka_unit_test(test_addresses_that_never_work_are_given_up),
                 cmocka_unit_test(test_each_status_has_its_verdict),
+                cmocka_unit_test(test_an_answer_that_is_no_http_is_tried_again),
                 cmocka_unit_test(test_a_connection_that_is_refused_is_tried_again_later),
                 cmocka_unit_test(test_a_handle_used_before_leaves_nothing_behind),
                 cmocka_unit_test(test_a_transfer_survives_the_next_locate),

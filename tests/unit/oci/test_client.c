@@ -2,7 +2,10 @@
 /* What a client does with registries that answer in every way that registries answer. */
 #include "tests/unit/oci/world.h"
 
+#include "base/log.h"
 #include "base/metrics.h"
+
+#include <sys/mman.h>
 
 #define ACCEPTS "application/vnd.oci.image.index.v1+json"
 #define MANIFEST \
@@ -25,14 +28,16 @@ struct scene {
         unsigned n;                  /* requests so far, for scripts that change their mind */
         unsigned tokens;
         const char *realm_host;
+        unsigned junk; /* which */
 };
 
-static void scene_open(struct scene *s, void (*script)(struct server *, const struct server_request *,
-                                                       struct server_answer *)) {
+typedef void script(struct server *, const struct server_request *, struct server_answer *);
+
+static void scene_open(struct scene *s, script *says) {
         memset(s, 0, sizeof *s);
         assert_int_equal(digest_of(&s->digest, MANIFEST, strlen(MANIFEST)), 0);
         digest_format(&s->digest, s->text);
-        server_start(&s->server, script, s);
+        server_start(&s->server, says, s);
         s->realm_host = s->server.host;
         world_add(&s->w, s->server.host, true);
         world_begin(&s->w);
@@ -65,6 +70,21 @@ static void say_digest(struct server_answer *a, const struct scene *s) {
                  "Content-Type: application/vnd.oci.image.manifest.v1+json\r\nDocker-Content-Digest: %s\r\n",
                  s->text);
         server_answer_text(a, 200, MANIFEST);
+}
+
+/* Whether @text is legible in a line of the log. */
+static bool logged(const char *text) {
+        int fd = memfd_create("log", MFD_CLOEXEC), real = dup(STDERR_FILENO);
+        char line[1024] = "";
+
+        assert_true(fd >= 0 && real >= 0);
+        dup2(fd, STDERR_FILENO);
+        log_info("<%s>", text);
+        dup2(real, STDERR_FILENO);
+        close(real);
+        assert_true(pread(fd, line, sizeof line - 1, 0) > 0);
+        close(fd);
+        return strstr(line, text) != NULL;
 }
 
 /* ---- resolving ---- */
@@ -342,6 +362,78 @@ static void test_basic_is_private_and_wrong_passwords_are_unauthenticated(void *
         scene_close(&s);
 }
 
+/* Says everything that it was told, as some do; the password in the clear, too. */
+static void say_echo(struct server_answer *a, const char *what) {
+        static char body[10240];
+
+        snprintf(body, sizeof body,
+                 "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"you sent <%s> (%s) %180s%s\"}]}", what,
+                 PASSWORD, "", what);
+        server_answer_text(a, 403, body);
+}
+
+static void script_echo_basic(struct server *server, const struct server_request *q,
+                              struct server_answer *a) {
+        const char *auth = server_header(q, "Authorization");
+
+        (void)server;
+        if (auth) {
+                say_echo(a, auth);
+                return;
+        }
+        a->status = 401;
+        snprintf(a->headers, sizeof a->headers, "WWW-Authenticate: Basic realm=\"x\"\r\n");
+}
+
+static void script_echo_bearer(struct server *server, const struct server_request *q,
+                               struct server_answer *a) {
+        const char *auth = server_header(q, "Authorization");
+
+        if (strncmp(q->target, "/token?", 7) == 0)
+                server_answer_text(a, 200, "{\"token\":\"canary/t0ken\"}");
+        else if (auth)
+                say_echo(a, auth);
+        else {
+                a->status = 401;
+                snprintf(a->headers, sizeof a->headers,
+                         "WWW-Authenticate: Bearer realm=\"http://%s/token\"\r\n", server->host);
+        }
+}
+
+static void test_a_registry_that_echoes_credentials_is_not_quoted_with_them(void **state) {
+        static const struct {
+                script *says;
+                const char *scheme, *sent;
+        } cases[] = { { script_echo_basic, "Basic", BASIC + 6 },
+                      { script_echo_bearer, "Bearer", "canary/t0ken" } };
+        struct settings_header own = { (char *)"X-Key", (char *)"canary-header" };
+        struct oci_keyring *k = pair();
+
+        (void)state;
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                char said[64];
+                struct scene s;
+
+                scene_open(&s, cases[i].says);
+                s.w.registries[0].headers = &own;
+                s.w.registries[0].n_headers = 1;
+                assert_true(scene_resolve(&s, "m:v1", k) < 0);
+                assert_int_equal(s.w.e.kind, ERROR_DENIED);
+                snprintf(said, sizeof said, "DENIED: you sent <%s [redacted]> ([redacted])", cases[i].scheme);
+                assert_non_null(strstr(s.w.e.text, said));
+                assert_null(strstr(s.w.e.text, "canary"));
+                for (size_t n = strlen(cases[i].sent); n >= 4; n--) { /* nor a piece of it at the cut */
+                        char piece[64];
+
+                        snprintf(piece, sizeof piece, "%.*s", (int)n, cases[i].sent);
+                        assert_null(strstr(s.w.e.text, piece));
+                }
+                assert_true(logged(cases[i].sent) == false);
+                scene_close(&s);
+        }
+        oci_keyring_free(k);
+}
+
 static void test_each_matching_credential_is_tried_in_turn(void **state) {
         char json[512];
         struct oci_keyring *k = NULL;
@@ -525,6 +617,85 @@ static void test_a_reset_connection_is_tried_again(void **state) {
         scene_close(&s);
 }
 
+/* What is no HTTP, as libcurl's three ways to say so: no status line, headers without end, a strange one. */
+static void say_junk(struct server_answer *a, unsigned kind) {
+        static char endless[200000];
+
+        if (kind == 1) {
+                memset(endless, 'a', sizeof endless);
+                memcpy(endless, "HTTP/1.1 200 OK\r\nX: ", 20);
+        }
+        a->raw = kind == 0 ? "SSH-2.0-OpenSSH_9.2p1\r\n" : kind == 1 ? endless : "HTTP/1.1 7\r\n\r\n";
+        a->len = kind == 1 ? sizeof endless : strlen(a->raw);
+}
+
+static void script_junk_once(struct server *server, const struct server_request *q, struct server_answer *a) {
+        struct scene *s = server->userdata;
+
+        (void)q;
+        if (s->n++ == 0)
+                say_junk(a, s->junk);
+        else
+                say_digest(a, s);
+}
+
+static void script_junk(struct server *server, const struct server_request *q, struct server_answer *a) {
+        (void)q;
+        say_junk(a, ((struct scene *)server->userdata)->junk);
+}
+
+static void test_one_answer_that_is_no_http_is_forgiven(void **state) {
+        (void)state;
+        for (unsigned junk = 0; junk < 3; junk++) {
+                struct scene s;
+
+                scene_open(&s, script_junk_once);
+                s.junk = junk;
+                if (scene_resolve(&s, "m:v1", NULL) < 0)
+                        fail_msg("junk %u: %s", junk, s.w.e.text);
+                assert_int_equal(s.server.n_log, 2);
+                scene_close(&s);
+        }
+}
+
+static void test_a_server_that_speaks_no_http_is_called_that(void **state) {
+        (void)state;
+        for (unsigned junk = 0; junk < 3; junk++) {
+                char expected[64];
+                struct scene s;
+
+                scene_open(&s, script_junk);
+                s.junk = junk;
+                assert_true(scene_resolve(&s, "m:v1", NULL) < 0);
+                snprintf(expected, sizeof expected, "%s does not answer in HTTP", s.server.host);
+                assert_int_equal(s.w.e.kind, ERROR_UNAVAILABLE);
+                assert_string_equal(s.w.e.text, expected);
+                assert_int_equal(s.server.n_log, 3);
+                scene_close(&s);
+        }
+}
+
+static void script_head_with_body(struct server *server, const struct server_request *q,
+                                  struct server_answer *a) {
+        if (strcmp(q->method, "HEAD") != 0) {
+                say_digest(a, server->userdata);
+                return;
+        }
+        a->raw = "HTTP/1.1 405 No\r\nContent-Length: 10\r\n\r\nhead body.";
+        a->len = strlen(a->raw);
+}
+
+static void test_a_body_behind_head_does_not_answer_the_next_request(void **state) {
+        struct scene s;
+
+        (void)state;
+        scene_open(&s, script_head_with_body);
+        if (scene_resolve(&s, "m:v1", NULL) < 0)
+                fail_msg("%s", s.w.e.text);
+        assert_int_equal(server_count(&s.server, "HEAD"), 1);
+        scene_close(&s);
+}
+
 static void test_nobody_listening_is_unavailable_and_names_the_host(void **state) {
         char host[sizeof((struct server *)NULL)->host];
         struct digest digest;
@@ -696,10 +867,8 @@ struct duo {
         char *mirrors[2];
 };
 
-static void scene_add_mirror(struct scene *s, struct duo *d,
-                             void (*script)(struct server *, const struct server_request *,
-                                            struct server_answer *)) {
-        server_start(&s->other, script, s);
+static void scene_add_mirror(struct scene *s, struct duo *d, script *says) {
+        server_start(&s->other, says, s);
         snprintf(d->url, sizeof d->url, "http://%s", s->other.host);
         d->mirrors[0] = d->url;
         d->mirrors[1] = NULL;
@@ -779,6 +948,69 @@ static void test_a_circle_of_redirects_ends(void **state) {
         scene_close(&s);
 }
 
+static void script_redirects_nowhere(struct server *server, const struct server_request *q,
+                                     struct server_answer *a) {
+        (void)server;
+        (void)q;
+        a->status = 307;
+}
+
+static void script_teapot(struct server *server, const struct server_request *q, struct server_answer *a) {
+        (void)server;
+        (void)q;
+        a->status = 418;
+}
+
+static void test_a_status_is_said_once(void **state) {
+        static const struct {
+                script *says;
+                const char *expected;
+        } cases[] = {
+                { script_redirects_nowhere,
+                  "%s redirects us for %s/m:v1 without saying where to (HTTP 307)" },
+                { script_teapot, "%s gave an answer for %s/m:v1 that makes no sense (HTTP 418)" },
+                { script_broken, "%s failed to answer for %s/m:v1 (HTTP 503)" },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                char expected[256], *p = expected;
+                struct scene s;
+
+                scene_open(&s, cases[i].says);
+                for (const char *c = cases[i].expected; *c; c++)
+                        if (c[0] == '%' && c[1] == 's' && c++)
+                                p += sprintf(p, "%s", s.server.host);
+                        else
+                                *p++ = *c;
+                *p = '\0';
+                assert_true(scene_resolve(&s, "m:v1", NULL) < 0);
+                assert_string_equal(s.w.e.text, expected);
+                scene_close(&s);
+        }
+}
+
+static void script_no_json(struct server *server, const struct server_request *q, struct server_answer *a) {
+        (void)server;
+        (void)q;
+        server_answer_text(a, 200, "no manifest");
+}
+
+static void test_a_manifest_that_is_no_json_is_called_that(void **state) {
+        struct model_plan *plan = NULL;
+        char expected[128];
+        struct scene s;
+
+        (void)state;
+        scene_open(&s, script_no_json);
+        assert_int_equal(digest_of(&s.digest, "no manifest", 11), 0);
+        assert_true(scene_plan(&s, &plan) < 0);
+        snprintf(expected, sizeof expected, "%s/m:v1: the manifest is not valid JSON: line 1, ",
+                 s.server.host);
+        assert_true(strncmp(s.w.e.text, expected, strlen(expected)) == 0);
+        scene_close(&s);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_a_tag_is_resolved_by_one_head),
@@ -793,6 +1025,7 @@ int main(void) {
                 cmocka_unit_test(test_a_cached_token_that_is_refused_is_renewed_once),
                 cmocka_unit_test(test_a_registry_that_never_accepts_its_own_tokens_is_given_up),
                 cmocka_unit_test(test_basic_is_private_and_wrong_passwords_are_unauthenticated),
+                cmocka_unit_test(test_a_registry_that_echoes_credentials_is_not_quoted_with_them),
                 cmocka_unit_test(test_each_matching_credential_is_tried_in_turn),
                 cmocka_unit_test(test_the_administrators_file_is_read_again_when_it_changed),
                 cmocka_unit_test(test_an_identity_token_is_posted),
@@ -801,6 +1034,9 @@ int main(void) {
                 cmocka_unit_test(test_429_is_asked_again_and_counted),
                 cmocka_unit_test(test_a_server_that_stays_broken_is_unavailable_after_five_tries),
                 cmocka_unit_test(test_a_reset_connection_is_tried_again),
+                cmocka_unit_test(test_one_answer_that_is_no_http_is_forgiven),
+                cmocka_unit_test(test_a_server_that_speaks_no_http_is_called_that),
+                cmocka_unit_test(test_a_body_behind_head_does_not_answer_the_next_request),
                 cmocka_unit_test(test_nobody_listening_is_unavailable_and_names_the_host),
                 cmocka_unit_test(test_plain_http_that_is_not_configured_is_refused_with_advice),
                 cmocka_unit_test(test_waiting_for_a_silent_server_can_be_cancelled),
@@ -813,6 +1049,8 @@ int main(void) {
                 cmocka_unit_test(test_a_mirrors_failure_falls_through_to_the_host),
                 cmocka_unit_test(test_a_mirrors_wrong_bytes_fall_through_to_the_host),
                 cmocka_unit_test(test_a_circle_of_redirects_ends),
+                cmocka_unit_test(test_a_status_is_said_once),
+                cmocka_unit_test(test_a_manifest_that_is_no_json_is_called_that),
         };
 
         return cmocka_run_group_tests_name("client", tests, NULL, NULL);

@@ -183,6 +183,7 @@ static void test_answers_that_are_no_tokens_are_unavailable(void **state) {
                                                "{\"token\":\"\"}",
                                                "{\"token\":7}",
                                                "<h",
+                                               "{\"token\": canary-51aa",
                                                "{\"token\":\"x\",\"expires_in\":-1}" };
 
         (void)state;
@@ -197,6 +198,8 @@ static void test_answers_that_are_no_tokens_are_unavailable(void **state) {
                 assert_true(a.r < 0);
                 assert_null(a.token);
                 assert_int_equal(a.e.kind, ERROR_UNAVAILABLE);
+                assert_null(strstr(a.e.text, "the the"));
+                assert_null(strstr(a.e.text, "canary")); /* no words of an answer that may hold a token */
                 scene_close(&s);
         }
 }
