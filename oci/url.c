@@ -24,24 +24,32 @@ enum reach {
         REACH_LINK_LOCAL,
 };
 
-static CURLU *url_parse(const char *url) {
-        CURLU *u = NULL;
-
-        if (strlen(url) > OCI_URL_MAX || !strstr(url, "://")) /* libcurl makes do with one slash */
-                return NULL;
-        u = curl_url();
-        if (u && curl_url_set(u, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK) {
-                curl_url_cleanup(u);
-                return NULL;
-        }
-        return u;
-}
-
 /* A part of @u, or NULL where it has none. */
 static char *url_part(CURLU *u, CURLUPart what, unsigned flags) {
         char *part = NULL;
 
         return curl_url_get(u, what, &part, flags) == CURLUE_OK ? part : NULL;
+}
+
+/* libcurl has decoded the host: an escape that is left, or a DEL, would be another host to whoever reads it
+ * again. What stands in brackets it has checked itself. */
+static bool host_is_plain(CURLU *u) {
+        _cleanup_(curl_freep) char *host = url_part(u, CURLUPART_HOST, 0);
+
+        return !host || host[0] == '[' || !strpbrk(host, "%\x7f");
+}
+
+static CURLU *url_parse(const char *url) {
+        _cleanup_(curl_url_cleanupp) CURLU *u = NULL;
+
+        if (strlen(url) > OCI_URL_MAX ||
+            strncmp(url + strcspn(url, ":"), "://", 3) != 0) /* libcurl makes do with one slash */
+                return NULL;
+        u = curl_url();
+        if (!u || curl_url_set(u, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK ||
+            !host_is_plain(u))
+                return NULL;
+        return take_ptr(u);
 }
 
 static bool scheme_is_http(const char *scheme) {

@@ -18,6 +18,9 @@ static void test_origin_has_the_port_and_lower_case(void **state) {
                 { "ftp://h/", NULL },
                 { "h/path", NULL },
                 { "https:/h", NULL },
+                { "https:/h/x://y", NULL },
+                { "https://a%2541/", NULL },
+                { "https://a%7f/", NULL },
                 { "", NULL },
         };
 
