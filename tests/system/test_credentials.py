@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Secrets stay where they were given: a canary password and every token derived from it are looked for everywhere."""
 import base64
+import http.server
 import json
+import threading
 import urllib.parse
 
 import grpc
@@ -63,6 +65,53 @@ def test_password_that_is_refused_is_in_no_error(daemon, registry):
             daemon.publish("v", registry.ref("raw"), secrets=secrets)
         assert caught.value.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
         assert_nowhere(daemon, caught.value.details())
+
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    """Asks for Basic, and then repeats what it was sent in every shape."""
+
+    def do_GET(self):
+        sent = self.headers.get("Authorization")
+        if not sent:
+            self.answer(401, b"", ("WWW-Authenticate", 'Basic realm="x"'))
+            return
+        said = f"you sent {sent} {base64.b64decode(sent.split()[-1]).decode()}"
+        error = {"code": "DENIED", "message": said + "." * (200 - len(said) - 30) + sent}
+        self.answer(403, json.dumps({"errors": [error]}).encode(), ("Content-Type", "application/json"))
+
+    do_HEAD = do_GET
+
+    def answer(self, status, body, header):
+        self.send_response(status)
+        self.send_header(*header)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def echo():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        server.host = f"127.0.0.1:{server.server_port}"
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_registry_that_echoes_the_password_puts_it_into_no_error(life, echo):
+    daemon = life.daemon(echo, log={"level": "debug", "format": "json", "debug": "all"})
+    with pytest.raises(grpc.RpcError) as caught:
+        daemon.publish("v", f"{echo.host}/m:v1", secrets={"username": USER, "password": CANARY})
+    assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
+    assert f"DENIED: you sent Basic [redacted] {USER}:[redacted]" in caught.value.details()
+    assert SHAPES[1][:12] not in caught.value.details() + daemon.log, "nor a piece of it"
+    assert_nowhere(daemon, caught.value.details())
 
 
 @pytest.mark.parametrize("config", ["{%s", '{"auths": {"HOST": {"auth": "%s"}}}', '{"auths": "%s"}'])
