@@ -336,6 +336,8 @@ void *job_main(void *arg) {
         cache_reservation_release(take_ptr(j->reservation));
         j->claimed = false;
         if (r < 0) {
+                if (!strstr(e.text, j->reference->text)) /* a failure names its model, once */
+                        error_wrap(&e, "%s", j->reference->text);
                 j->error = e;
                 job_set_state(j, JOB_FAILED);
         } else if (j->state != JOB_READY)
