@@ -404,7 +404,7 @@ static void test_a_registry_that_echoes_credentials_is_not_quoted_with_them(void
         static const struct {
                 script *says;
                 const char *scheme, *sent;
-        } cases[] = { { script_echo_basic, "Basic", BASIC + 6 },
+        } cases[] = { { script_echo_basic, "Basic", &BASIC[6] },
                       { script_echo_bearer, "Bearer", "canary/t0ken" } };
         struct settings_header own = { (char *)"X-Key", (char *)"canary-header" };
         struct oci_keyring *k = pair();
