@@ -30,6 +30,7 @@ struct conn {
         uint64_t from, to; /* as asked for */
         int place;         /* in the budget */
         bool judged, paused;
+        size_t taken;             /* of what curl gives again after a pause */
         enum oci_verdict verdict; /* of the headers */
         struct error error;       /* why, unless the verdict is OK */
         uint64_t counted;         /* bytes for the metric, not yet added */
@@ -76,6 +77,21 @@ static bool headers_are_good(struct conn *c) {
         return c->verdict == OCI_VERDICT_OK;
 }
 
+/* curl gives all that was refused again, although a part of it may have found room. */
+static bool take(struct conn *c, const char *data, size_t len) {
+        struct fetch_limits l = limits_of(c->conns, c->fetch);
+        size_t before = c->taken < len ? c->taken : len;
+        size_t n = fetch_store(c->fetch, &l, c->range, data + before, len - before);
+
+        if (c->range->stream)
+                budget_spend(&c->conns->budget, n);
+        c->counted += n;
+        c->fetch->received += n;
+        bool all = before + n == len;
+        c->taken = all ? c->taken - before : before + n;
+        return all;
+}
+
 static size_t on_data(char *data, size_t size, size_t n, void *userdata) {
         struct conn *c = userdata;
         struct conns *all = c->conns;
@@ -84,16 +100,11 @@ static size_t on_data(char *data, size_t size, size_t n, void *userdata) {
         assert(c->magic == CONN_MAGIC && c->fetch);
         if (!headers_are_good(c) || c->range->pos == c->range->end)
                 return CURL_WRITEFUNC_ERROR;
-        struct fetch_limits l = limits_of(all, c->fetch);
         if ((c->range->stream && budget_wait_ms(&all->budget, time_monotonic_ns()) > 0) ||
-            !fetch_store(c->fetch, &l, c->range, data, len)) {
+            !take(c, data, len)) {
                 c->paused = true;
                 return CURL_WRITEFUNC_PAUSE;
         }
-        if (c->range->stream)
-                budget_spend(&all->budget, len);
-        c->counted += len;
-        c->fetch->received += len;
         return len;
 }
 
@@ -131,6 +142,7 @@ static void start(struct conn *c, struct fetch *f, struct range *r, int place) {
         c->to = r->end;
         c->place = place;
         c->judged = c->paused = false;
+        c->taken = 0;
         c->verdict = OCI_VERDICT_OK;
         c->error.kind = ERROR_NONE;
         f->connections++;

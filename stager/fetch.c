@@ -192,37 +192,42 @@ bool fetch_may_go_on(struct fetch *f, const struct fetch_limits *l, const struct
         return r->pos == r->end || reserve(f, r->pos + 1, l->segments);
 }
 
-bool fetch_store(struct fetch *f, const struct fetch_limits *l, struct range *r, const char *data,
-                 size_t len) {
-        if (len > r->end - r->pos)
-                len = (size_t)(r->end - r->pos);
-        while (len > 0) {
-                size_t n = len < SEGMENT_SIZE ? len : SEGMENT_SIZE;
+/* Takes a piece of at most @len bytes: skips what is here already, or fills one segment. 0: no memory. */
+static size_t store_piece(struct fetch *f, const struct fetch_limits *l, struct range *r, const char *data,
+                          size_t len) {
+        uint64_t known = window_missing(f->window, r->pos) - r->pos;
 
-                if (r->stream) {
-                        uint64_t missing = window_missing(f->window, r->pos);
+        if (known > 0) {
+                size_t n = known < len ? (size_t)known : len;
 
-                        if (missing > r->pos) {
-                                uint64_t known = missing - r->pos;
-
-                                if (known < n)
-                                        n = (size_t)known;
-                                data += n;
-                                r->pos += n;
-                                len -= n;
-                                continue;
-                        }
-                        if (!reserve(f, r->pos + n, l->segments))
-                                return false;
-                        size_t room = SEGMENT_SIZE - (size_t)(r->pos % SEGMENT_SIZE);
-                        if (n > room) /* what follows may be here already */
-                                n = room;
-                }
-                copy(f, r, data, n);
-                data += n;
-                len -= n;
+                r->pos += n;
+                return n;
         }
-        return true;
+        if (!reserve(f, r->pos + 1, l->segments))
+                return 0;
+        size_t room = SEGMENT_SIZE - (size_t)(r->pos % SEGMENT_SIZE); /* what follows may be here already */
+        size_t n = len < room ? len : room;
+        copy(f, r, data, n);
+        return n;
+}
+
+size_t fetch_store(struct fetch *f, const struct fetch_limits *l, struct range *r, const char *data,
+                   size_t len) {
+        size_t beyond = len > r->end - r->pos ? len - (size_t)(r->end - r->pos) : 0;
+        size_t wanted = len - beyond, taken = 0;
+
+        if (!r->stream) {
+                copy(f, r, data, wanted);
+                return len;
+        }
+        while (taken < wanted) {
+                size_t n = store_piece(f, l, r, data + taken, wanted - taken);
+
+                if (n == 0)
+                        return taken;
+                taken += n;
+        }
+        return len;
 }
 
 static void range_free(struct fetch *f, struct range *r) {
@@ -251,7 +256,7 @@ static void try_again(struct fetch *f, struct range *r, const struct fetch_end *
             f->connections == 0) /* a host that bears only our other connections has not failed */
                 r->tries++;
         f->retries++;
-        if (r->tries >= FETCH_MAX_TRIES || (r->stream && ++r->restarts >= FETCH_MAX_RESTARTS)) {
+        if (r->tries >= (r->stream ? FETCH_MAX_RESTARTS : FETCH_MAX_TRIES)) {
                 fail(f, e);
                 return;
         }

@@ -21,7 +21,7 @@
 #include <stdatomic.h>
 
 #define FETCH_MAX_TRIES 6u     /* in a row without progress */
-#define FETCH_MAX_RESTARTS 20u /* of a stream, even with progress */
+#define FETCH_MAX_RESTARTS 20u /* likewise, of a stream: each has to come as far as the best one first */
 #define FETCH_MAX_RANGE_SEGMENTS 1024u
 
 enum range_state { RANGE_READY, RANGE_RUNNING };
@@ -32,7 +32,7 @@ struct range {
         bool stream;       /* the whole blob from zero */
         uint64_t pos, end; /* next byte to receive; one past the last */
         uint64_t mark;     /* pos when it was last handed out; of a stream the furthest ever */
-        unsigned tries, restarts;
+        unsigned tries;    /* in a row without progress */
         int64_t not_before_ms;
 };
 
@@ -73,10 +73,10 @@ struct range *fetch_next(struct fetch *f, const struct fetch_limits *l, int64_t 
 /* The server does not do ranges: one stream from now on. No range is RUNNING. */
 void fetch_become_stream(struct fetch *f);
 
-/* Takes what came for a range: true, or false (a stream only): no memory now, give it again later. Bytes
- * beyond the end are dropped. */
-bool fetch_store(struct fetch *f, const struct fetch_limits *l, struct range *r, const char *data,
-                 size_t len);
+/* Takes what came for a range and returns how many bytes of it: fewer than @len (a stream only) when there is
+ * no memory now; the rest is to be given again later. Bytes beyond the end are taken and dropped. */
+size_t fetch_store(struct fetch *f, const struct fetch_limits *l, struct range *r, const char *data,
+                   size_t len);
 /* Would fetch_store() take at least one more byte of a stream? */
 bool fetch_may_go_on(struct fetch *f, const struct fetch_limits *l, const struct range *r);
 
