@@ -144,6 +144,7 @@ void cache_layer_unhold(struct cache *c, const struct digest *digest);
 
 struct cache_lease {
         char *volume_id; /* CSI's, or "cli" */
+        char *made_for;  /* what was asked for (stager_request_name()); "": not known */
         char *target;    /* absolute, clean */
         struct digest key;
         int64_t since_ms;
@@ -152,10 +153,10 @@ void cache_lease_free(struct cache_lease *l);
 DEFINE_CLEANUP(struct cache_lease *, cache_lease_free);
 
 /* Lease first, then the mount. The same volume, target and key again is success without a second mount;
- * another key or volume at that target is ERROR_EXISTS. Makes the last component of @target (0750) if it is
+ * another key or volume at that target is ERROR_EXISTS. @made_for is kept with the lease. Makes the last component of @target (0750) if it is
  * missing. */
-int cache_publish(struct cache *c, const char *volume_id, const struct digest *key, const char *target,
-                  struct error *e);
+int cache_publish(struct cache *c, const char *volume_id, const struct digest *key, const char *made_for,
+                  const char *target, struct error *e);
 /* Unmounts, removes the directory @target if it is empty (unless @keep_target: then it was there before us),
  * then the lease. Not published, or no such path, is success. A mount at the target that shows none of our
  * models is ERROR_PRECONDITION, and is left alone with the lease. @volume_id NULL: any; another volume's target is success too, and is left

@@ -31,7 +31,7 @@ static const char schema[] =
     "CREATE INDEX tags_by_age ON tags (resolved_ms);"
     /* No reference to models: a lease outlives its model's row if the mount does. */
     "CREATE TABLE leases (target TEXT PRIMARY KEY, volume TEXT NOT NULL, model BLOB NOT NULL,"
-    " since_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    " since_ms INTEGER NOT NULL, made_for TEXT NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE INDEX leases_by_model ON leases (model);"
     "PRAGMA user_version = 1;"
     "COMMIT";
@@ -78,11 +78,13 @@ static const char *const statements[_CACHE_ST_MAX] = {
         [CACHE_ST_TAG_TRIM] =
             "DELETE FROM tags WHERE reference IN (SELECT reference FROM tags ORDER BY resolved_ms LIMIT"
             " max(0, (SELECT count(*) FROM tags) - ?))",
-        [CACHE_ST_LEASE_FIND] = "SELECT target, volume, model, since_ms FROM leases WHERE target = ?",
-        [CACHE_ST_LEASE_LIST] = "SELECT target, volume, model, since_ms FROM leases ORDER BY target",
+        [CACHE_ST_LEASE_FIND] =
+            "SELECT target, volume, model, since_ms, made_for FROM leases WHERE target = ?",
+        [CACHE_ST_LEASE_LIST] =
+            "SELECT target, volume, model, since_ms, made_for FROM leases ORDER BY target",
         [CACHE_ST_LEASE_PUT] =
-            "INSERT INTO leases VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET volume = excluded.volume,"
-            " model = excluded.model",
+            "INSERT INTO leases VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET volume = excluded.volume,"
+            " model = excluded.model, made_for = excluded.made_for",
         [CACHE_ST_LEASE_DELETE] = "DELETE FROM leases WHERE target = ?",
         [CACHE_ST_REPAIR_SEEN] = "INSERT OR IGNORE INTO seen VALUES (?)",
 };

@@ -74,5 +74,5 @@ int cache_index_lease_list(struct cache_index *ix, struct cache_lease ***ret, si
 void cache_lease_list_free(struct cache_lease **list, size_t n);
 /* Enters it, or gives the one at this target another volume; on disk when this returns. */
 int cache_index_lease_put(struct cache_index *ix, const char *volume_id, const char *target,
-                          const struct digest *key, int64_t now_ms, struct error *e);
+                          const struct digest *key, const char *made_for, int64_t now_ms, struct error *e);
 int cache_index_lease_delete(struct cache_index *ix, const char *target, struct error *e);

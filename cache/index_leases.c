@@ -46,6 +46,7 @@ void cache_lease_free(struct cache_lease *l) {
                 return;
         free(l->volume_id);
         free(l->target);
+        free(l->made_for);
         free(l);
 }
 
@@ -59,9 +60,11 @@ static int read_lease(struct cache_lease **ret, sqlite3_stmt *st, struct error *
         _cleanup_(cache_lease_freep) struct cache_lease *l = calloc(1, sizeof *l);
         const char *target = (const char *)sqlite3_column_text(st, 0);
         const char *volume = (const char *)sqlite3_column_text(st, 1);
+        const char *made_for = (const char *)sqlite3_column_text(st, 4);
         int r;
 
-        if (!l || !target || !volume || !(l->target = strdup(target)) || !(l->volume_id = strdup(volume)))
+        if (!l || !target || !volume || !made_for || !(l->target = strdup(target)) ||
+            !(l->volume_id = strdup(volume)) || !(l->made_for = strdup(made_for)))
                 return error_errno(e, ENOMEM, "read a lease from the index");
         r = cache_sql_column_digest(&l->key, st, 2, e);
         if (r < 0)
@@ -107,7 +110,7 @@ int cache_index_lease_list(struct cache_index *ix, struct cache_lease ***ret, si
 }
 
 int cache_index_lease_put(struct cache_index *ix, const char *volume_id, const char *target,
-                          const struct digest *key, int64_t now_ms, struct error *e) {
+                          const struct digest *key, const char *made_for, int64_t now_ms, struct error *e) {
         LOCK_SCOPE(&ix->lock);
         int r;
 
@@ -116,7 +119,7 @@ int cache_index_lease_put(struct cache_index *ix, const char *volume_id, const c
         r = cache_sql_exec(ix->sql, "PRAGMA synchronous=FULL", e);
         if (r < 0)
                 return r;
-        r = cache_sql_run(ix->sql, CACHE_ST_LEASE_PUT, e, "ssdi", target, volume_id, key, now_ms);
+        r = cache_sql_run(ix->sql, CACHE_ST_LEASE_PUT, e, "ssdis", target, volume_id, key, now_ms, made_for);
         (void)cache_sql_exec(ix->sql, "PRAGMA synchronous=NORMAL", NULL);
         return r < 0 ? r : 0;
 }

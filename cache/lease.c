@@ -170,8 +170,8 @@ static int check_lease(const struct cache_lease *l, const char *volume_id, const
 }
 
 /* The target's guard is held. */
-static int publish(struct cache *c, const char *volume_id, const struct digest *key, const char *target,
-                   struct error *e) {
+static int publish(struct cache *c, const char *volume_id, const struct digest *key, const char *made_for,
+                   const char *target, struct error *e) {
         _cleanup_(cache_lease_freep) struct cache_lease *lease = NULL;
         _cleanup_(cache_model_freep) struct cache_model *model = NULL;
         char hex[DIGEST_HEX_SIZE];
@@ -194,7 +194,7 @@ static int publish(struct cache *c, const char *volume_id, const struct digest *
                 return something_else(target, e);
         if (place == PLACE_MOUNT && lease && strcmp(lease->volume_id, volume_id) == 0)
                 return 0;
-        r = cache_index_lease_put(c->index, volume_id, target, key, time_now_ms(), e);
+        r = cache_index_lease_put(c->index, volume_id, target, key, made_for, time_now_ms(), e);
         if (r < 0 || place == PLACE_MOUNT)
                 return r;
         r = mount_model(c, key, target, place, e);
@@ -203,15 +203,15 @@ static int publish(struct cache *c, const char *volume_id, const struct digest *
         return r;
 }
 
-int cache_publish(struct cache *c, const char *volume_id, const struct digest *key, const char *target,
-                  struct error *e) {
+int cache_publish(struct cache *c, const char *volume_id, const struct digest *key, const char *made_for,
+                  const char *target, struct error *e) {
         _cleanup_free_ char *real = NULL;
         int r;
 
         if ((r = check_target(target, e)) < 0 || (r = resolve_for_mount(&real, c, target, e)) < 0)
                 return r;
         CACHE_GUARD_SCOPE(c, CACHE_GUARD_TARGET, target);
-        return publish(c, volume_id, key, target, e);
+        return publish(c, volume_id, key, made_for, target, e);
 }
 
 /* ---- unpublish ---- */
@@ -369,7 +369,7 @@ static int adopt(struct cache *c, const struct mount_entry *m, struct error *e) 
         if (known)
                 return 0;
         log_warning("%s shows a model and had no lease; it gets one", m->target);
-        return cache_index_lease_put(c->index, "", m->target, &key, time_now_ms(), e);
+        return cache_index_lease_put(c->index, "", m->target, &key, "", time_now_ms(), e);
 }
 
 static int drop_stale(struct cache *c, const struct mount_table *table, struct error *e) {

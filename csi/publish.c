@@ -68,13 +68,11 @@ static int read_request(struct publish *p, struct error *e) {
         return csi_secrets_parse(&p->keyring, secrets, req->n_secrets, e);
 }
 
-/* 1: the volume is at the target already; something else there is an error. What the tag means may have changed since; a republish never
- * replaces a mount, so only another repository at that target is a conflict. */
+/* 1: the volume is at the target already; something else there is an error. What a tag means may have changed since:
+ * a republish never replaces a mount, so what counts is what was asked for. */
 static int find_mounted(const struct publish *p, struct error *e) {
         _cleanup_(cache_lease_freep) struct cache_lease *lease = NULL;
-        _cleanup_(cache_model_freep) struct cache_model *model = NULL;
-        _cleanup_(oci_reference_freep) struct oci_reference *was = NULL;
-        const struct oci_reference *now = p->attributes->reference;
+        _cleanup_free_ char *asked = NULL;
         bool mounted = false;
 
         if (cache_lease_find(p->csi->cache, p->req->volume_id, p->req->target_path, &lease) < 0)
@@ -82,15 +80,13 @@ static int find_mounted(const struct publish *p, struct error *e) {
         int r = cache_lease_is_mounted(&mounted, p->csi->cache, lease, e);
         if (r < 0 || !mounted)
                 return r;
-        if (cache_model_find(p->csi->cache, &lease->key, &model) < 0 ||
-            oci_reference_parse(&was, model->reference, NULL) < 0)
+        asked = stager_request_name(p->attributes->reference, p->attributes->selection);
+        if (!asked)
+                return error_errno(e, ENOMEM, "cannot publish volume %s", p->req->volume_id);
+        if (!*lease->made_for || strcmp(lease->made_for, asked) == 0)
                 return 1;
-        if (strcmp(was->repository, now->repository) == 0)
-                return 1;
-        return stager_is_cached_as(p->csi->stager, now, p->attributes->selection, &lease->key)
-                   ? 1
-                   : error_set(e, ERROR_EXISTS, "volume %s is already published at %s with %s",
-                               p->req->volume_id, p->req->target_path, was->text);
+        return error_set(e, ERROR_EXISTS, "volume %s is already published at %s with %.*s", p->req->volume_id,
+                         p->req->target_path, (int)strcspn(lease->made_for, "#"), lease->made_for);
 }
 
 static int stage_and_mount(struct publish *p, struct error *e) {

@@ -48,14 +48,17 @@ static int stage(struct stage_outcome *ret, struct rpc_call *call, const struct 
 
 int stager_publish(struct stage_outcome *ret, struct rpc_call *call, const struct stager_publication *p,
                    struct error *e) {
+        _cleanup_free_ char *made_for = stager_request_name(p->request->reference, p->request->selection);
         struct stage_outcome o;
         int r;
 
+        if (!made_for)
+                return error_errno(e, ENOMEM, "cannot publish %s", p->request->reference->text);
         for (unsigned tries = 1;; tries++) {
                 r = stage(&o, call, p, e);
                 if (r < 0)
                         return r;
-                r = cache_publish(p->cache, p->volume_id, &o.key, p->target, e);
+                r = cache_publish(p->cache, p->volume_id, &o.key, made_for, p->target, e);
                 if (r >= 0)
                         break;
                 if (e->kind != ERROR_NOT_FOUND || tries == STAGE_TRIES)

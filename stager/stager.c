@@ -109,21 +109,31 @@ static enum stage_policy effective_policy(const struct stage_request *r) {
         return oci_reference_wants_always(r->reference) ? STAGE_ALWAYS : STAGE_IF_NOT_PRESENT;
 }
 
+char *stager_request_name(const struct oci_reference *reference, const struct oci_selection *selection) {
+        static const struct digest no_manifest;
+        struct digest what;
+        char hex[DIGEST_HEX_SIZE], *name;
+        const char *platform = selection && selection->platform ? selection->platform : "";
+
+        if (oci_selection_key(&what, selection, &no_manifest) < 0 ||
+            asprintf(&name, "%s#%s#%s", reference->text, platform, digest_hex(&what, hex)) < 0)
+                return NULL;
+        return name;
+}
+
 /* Requests with equal keys ask for the same thing in the same way with the same credentials. */
 static int request_key(struct digest *ret, const struct stage_request *r) {
-        struct digest whom, what;
-        char whom_hex[DIGEST_HEX_SIZE], what_hex[DIGEST_HEX_SIZE];
-        _cleanup_free_ char *text = NULL;
-        static const struct digest no_manifest;
+        _cleanup_free_ char *name = stager_request_name(r->reference, r->selection), *text = NULL;
+        struct digest whom;
+        char hex[DIGEST_HEX_SIZE];
 
         oci_keyring_fingerprint(&whom, r->keyring);
-        int k = oci_selection_key(&what, r->selection, &no_manifest);
-        if (k < 0)
-                return k;
-        const char *platform = r->selection && r->selection->platform ? r->selection->platform : "";
-        int n = asprintf(&text, "%s\n%s\n%s\n%s\n%d", r->reference->text, platform,
-                         digest_hex(&what, what_hex), digest_hex(&whom, whom_hex), effective_policy(r));
-        return n < 0 ? -ENOMEM : digest_of(ret, text, (size_t)n);
+        int n = name ? asprintf(&text, "%s\n%s\n%d", name, digest_hex(&whom, hex), effective_policy(r)) : -1;
+        if (n < 0) {
+                text = NULL;
+                return -ENOMEM;
+        }
+        return digest_of(ret, text, (size_t)n);
 }
 
 static struct job *job_new(struct stager *s, const struct stage_request *r, const struct digest *key) {
@@ -237,13 +247,6 @@ int stager_stage(struct stage_job **ret, struct stager *s, const struct stage_re
                 return r;
         *ret = take_ptr(handle);
         return 0;
-}
-
-bool stager_is_cached_as(struct stager *s, const struct oci_reference *reference,
-                         const struct oci_selection *selection, const struct digest *key) {
-        _cleanup_(cache_model_freep) struct cache_model *m = NULL;
-
-        return job_find_cached(s, reference->text, selection, &m) >= 0 && digest_equal(&m->key, key);
 }
 
 void stage_job_leave(struct stage_job *h) {

@@ -82,9 +82,8 @@ int stage_job_wait(struct stage_job *h, int64_t timeout_ms, struct stage_outcome
 void stage_job_interrupt(struct stage_job *h); /* from any thread */
 int stage_job_progress(struct stage_job *h, struct stage_progress *ret);
 
-/* True if @reference, as it was last resolved, is the model with @key, which is here. Asks nobody. */
-bool stager_is_cached_as(struct stager *s, const struct oci_reference *reference,
-                         const struct oci_selection *selection, const struct digest *key);
+/* Equal for requests that ask for the same thing, whatever their credentials and pull policy; to be freed. */
+char *stager_request_name(const struct oci_reference *reference, const struct oci_selection *selection);
 
 /* Jobs that run or ended in the last minutes with a failure; to be freed with stager_list_free(). */
 int stager_list(struct stager *s, struct stage_progress **ret, size_t *ret_n);

@@ -72,6 +72,18 @@ def test_foreign_mount_where_a_volume_was_is_refused_and_left_alone(daemon, regi
     assert not path.exists()
 
 
+@pytest.mark.parametrize("change", [{"tag": "tar"}, {"root": "tokenizer"}, {"include": "*.json"}], ids=str)
+def test_other_request_for_a_published_volume_exists_already(daemon, registry, change):
+    model = registry.ref("modelpacks", "raw")
+    with daemon.published("v", model) as target:
+        before = file_sums(target)
+        attributes = {k: v for k, v in change.items() if k != "tag"}
+        with pytest.raises(grpc.RpcError) as caught:
+            daemon.publish("v", registry.ref("modelpacks", change.get("tag", "raw")), target=target, **attributes)
+        assert caught.value.code() == grpc.StatusCode.ALREADY_EXISTS
+        assert file_sums(target) == before
+
+
 def test_one_model_in_two_volumes_is_the_same_files(daemon, registry):
     with daemon.published("a", registry.ref("raw")) as a, daemon.published("b", registry.ref("raw")) as b:
         name = "model-00001.safetensors"

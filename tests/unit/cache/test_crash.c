@@ -81,7 +81,7 @@ static void do_something(const struct fixture *f, struct test_rng *rng) {
                 for (size_t i = 0; i < p->n_blobs; i++)
                         cache_layer_unhold(f->cache, &p->blobs[i].digest);
                 cache_model_used(f->cache, &key, true);
-                (void)cache_publish(f->cache, volume, &key, target, NULL);
+                (void)cache_publish(f->cache, volume, &key, "", target, NULL);
         }
         model_plan_free(p);
 }

@@ -69,7 +69,7 @@ static void assert_works(struct fixture *f, const struct digest *key) {
         struct error e;
 
         fixture_path(f, "target", target);
-        assert_ok(cache_publish(f->cache, "vol", key, target, &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", key, "", target, &e), &e);
         assert_tree(target, "file=text");
         assert_ok(cache_unpublish(f->cache, "vol", target, false, &e), &e);
         remove_file(f, "root/filler");
@@ -140,7 +140,7 @@ static void test_leases_are_written_down_on_a_full_disk(void **state) {
                 char target[64];
 
                 snprintf(target, sizeof target, "/no/such/directory/of/a/pod/%u", i);
-                assert_ok(cache_index_lease_put(f->cache->index, "vol", target, &key, 0, &e), &e);
+                assert_ok(cache_index_lease_put(f->cache->index, "vol", target, &key, "", 0, &e), &e);
         }
         assert_int_equal(cache_lease_count(f->cache), LEASES);
         fixture_reopen(f);

@@ -55,7 +55,7 @@ static void test_a_published_model_can_be_read_and_not_written(void **state) {
         struct error e;
 
         target_of(f, "a", target);
-        assert_ok(cache_publish(f->cache, "vol", &key, target, &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", &key, "", target, &e), &e);
         assert_tree(target, "file=text");
         snprintf(file, sizeof file, "%s/new", target);
         assert_int_equal(open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600), -1);
@@ -80,8 +80,8 @@ static void test_publishing_twice_mounts_once(void **state) {
         struct error e;
 
         target_of(f, "a", target);
-        assert_ok(cache_publish(f->cache, "vol", &key, target, &e), &e);
-        assert_ok(cache_publish(f->cache, "vol", &key, target, &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", &key, "", target, &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", &key, "", target, &e), &e);
         assert_int_equal(mounts_of(f->cache, &key), 1);
         assert_int_equal(umount2(target, 0), 0);
         assert_false(is_mount(target));
@@ -95,10 +95,10 @@ static void test_another_model_or_volume_at_a_target_is_refused(void **state) {
         struct error e;
 
         target_of(f, "a", target);
-        assert_ok(cache_publish(f->cache, "vol", &key, target, &e), &e);
-        assert_int_equal(cache_publish(f->cache, "vol", &other, target, &e), -EEXIST);
+        assert_ok(cache_publish(f->cache, "vol", &key, "", target, &e), &e);
+        assert_int_equal(cache_publish(f->cache, "vol", &other, "", target, &e), -EEXIST);
         assert_int_equal(e.kind, ERROR_EXISTS);
-        assert_int_equal(cache_publish(f->cache, "vol 2", &key, target, &e), -EEXIST);
+        assert_int_equal(cache_publish(f->cache, "vol 2", &key, "", target, &e), -EEXIST);
         assert_tree(target, "file=text");
         assert_int_equal(cache_lease_count(f->cache), 1);
 }
@@ -110,9 +110,9 @@ static void test_a_mount_that_went_away_is_made_again(void **state) {
         struct error e;
 
         target_of(f, "a", target);
-        assert_ok(cache_publish(f->cache, "vol", &key, target, &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", &key, "", target, &e), &e);
         assert_int_equal(umount2(target, 0), 0);
-        assert_ok(cache_publish(f->cache, "vol", &key, target, &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", &key, "", target, &e), &e);
         assert_tree(target, "file=text");
 }
 
@@ -125,7 +125,7 @@ static void test_a_foreign_mount_is_left_alone(void **state) {
         target_of(f, "a", target);
         assert_int_equal(mkdir(target, 0700), 0);
         assert_int_equal(mount("tmpfs", target, "tmpfs", 0, NULL), 0);
-        assert_int_equal(cache_publish(f->cache, "vol", &key, target, &e), -EEXIST);
+        assert_int_equal(cache_publish(f->cache, "vol", &key, "", target, &e), -EEXIST);
         assert_int_equal(cache_lease_count(f->cache), 0);
         assert_true(cache_unpublish(f->cache, "vol", target, false, &e) < 0);
         assert_int_equal(e.kind, ERROR_PRECONDITION);
@@ -141,7 +141,7 @@ static void test_a_foreign_mount_where_a_volume_was_is_left_alone(void **state) 
         struct error e;
 
         target_of(f, "a", target);
-        assert_ok(cache_publish(f->cache, "vol", &key, target, &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", &key, "", target, &e), &e);
         assert_int_equal(cache_lease_find(f->cache, "vol", target, &l), 0);
         assert_ok(cache_lease_is_mounted(&mounted, f->cache, l, &e), &e);
         assert_true(mounted);
@@ -151,7 +151,7 @@ static void test_a_foreign_mount_where_a_volume_was_is_left_alone(void **state) 
         assert_int_equal(mount("tmpfs", target, "tmpfs", 0, NULL), 0);
         assert_int_equal(cache_lease_is_mounted(&mounted, f->cache, l, &e), -EEXIST);
         assert_non_null(strstr(e.text, "something else is mounted at"));
-        assert_int_equal(cache_publish(f->cache, "vol", &key, target, &e), -EEXIST);
+        assert_int_equal(cache_publish(f->cache, "vol", &key, "", target, &e), -EEXIST);
         assert_true(cache_unpublish(f->cache, "vol", target, false, &e) < 0);
         assert_int_equal(e.kind, ERROR_PRECONDITION);
         assert_true(is_mount(target));
@@ -179,7 +179,7 @@ static void test_mounts_of_ours_that_are_stacked_all_go(void **state) {
         struct error e;
 
         target_of(f, "a", target);
-        assert_ok(cache_publish(f->cache, "vol", &key, target, &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", &key, "", target, &e), &e);
         bind_tree(f->cache, &key, target);
         bind_tree(f->cache, &other, target);
         assert_ok(cache_unpublish(f->cache, "vol", target, false, &e), &e);
@@ -194,7 +194,7 @@ static void test_a_volume_whose_model_was_deleted_by_hand_can_be_unpublished(voi
         struct cache_model *m;
         struct error e;
 
-        assert_ok(cache_publish(f->cache, "vol", &key, target_of(f, "a", target), &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", &key, "", target_of(f, "a", target), &e), &e);
         assert_int_equal(cache_model_find(f->cache, &key, &m), 0);
         remove_tree(m->path);
         cache_model_free(m);
@@ -213,19 +213,19 @@ static void test_targets_that_are_no_safe_place_are_refused(void **state) {
         struct error e;
 
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-                assert_int_equal(cache_publish(f->cache, "vol", &key, bad[i], &e), -EINVAL);
+                assert_int_equal(cache_publish(f->cache, "vol", &key, "", bad[i], &e), -EINVAL);
                 assert_int_equal(cache_unpublish(f->cache, "vol", bad[i], false, &e), -EINVAL);
         }
-        assert_int_equal(cache_publish(f->cache, "vol", &key, NULL, &e), -EINVAL);
+        assert_int_equal(cache_publish(f->cache, "vol", &key, "", NULL, &e), -EINVAL);
         target_of(f, "link", target);
         assert_int_equal(symlink("/tmp", target), 0);
         write_text(AT_FDCWD, target_of(f, "file", target), "x", 0600);
         for (size_t i = 0; i < sizeof below / sizeof *below; i++) {
                 fixture_path(f, below[i], path);
-                assert_int_equal(cache_publish(f->cache, "vol", &key, path, &e), -EINVAL);
+                assert_int_equal(cache_publish(f->cache, "vol", &key, "", path, &e), -EINVAL);
         }
         /* The directory that holds the cache would hide it. */
-        assert_int_equal(cache_publish(f->cache, "vol", &key, f->dir, &e), -EINVAL);
+        assert_int_equal(cache_publish(f->cache, "vol", &key, "", f->dir, &e), -EINVAL);
         assert_int_equal(cache_lease_count(f->cache), 0);
 }
 
@@ -235,7 +235,7 @@ static void test_a_model_that_is_not_here_is_not_published(void **state) {
         char target[PATH_MAX];
         struct error e;
 
-        assert_int_equal(cache_publish(f->cache, "vol", &key, target_of(f, "a", target), &e), -ENOENT);
+        assert_int_equal(cache_publish(f->cache, "vol", &key, "", target_of(f, "a", target), &e), -ENOENT);
         assert_int_equal(e.kind, ERROR_NOT_FOUND);
         assert_int_equal(access(target, F_OK), -1);
         assert_int_equal(cache_lease_count(f->cache), 0);
@@ -247,7 +247,7 @@ static void test_a_mounted_model_is_not_removed(void **state) {
         char target[PATH_MAX];
         struct error e;
 
-        assert_ok(cache_publish(f->cache, "vol", &key, target_of(f, "a", target), &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", &key, "", target_of(f, "a", target), &e), &e);
         assert_true(cache_model_remove(f->cache, &key, NULL, &e) < 0);
         assert_int_equal(e.kind, ERROR_PRECONDITION);
         assert_tree(target, "file=text");
@@ -270,7 +270,7 @@ static void test_unpublish_is_idempotent_and_leaves_other_volumes_alone(void **s
         assert_int_equal(access(plain, F_OK), 0);
         assert_ok(cache_unpublish(f->cache, "vol", plain, false, &e), &e);
         assert_int_equal(access(plain, F_OK), -1);
-        assert_ok(cache_publish(f->cache, "vol", &key, target, &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", &key, "", target, &e), &e);
         assert_ok(cache_unpublish(f->cache, "vol 2", target, false, &e), &e);
         assert_tree(target, "file=text");
         assert_ok(cache_unpublish(f->cache, NULL, target, false, &e), &e);
@@ -287,7 +287,7 @@ static void test_leases_survive_a_restart(void **state) {
         struct cache_lease *l;
         struct error e;
 
-        assert_ok(cache_publish(f->cache, "vol", &key, target_of(f, "a", target), &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", &key, "", target_of(f, "a", target), &e), &e);
         fixture_reopen(f);
         assert_int_equal(cache_lease_find(f->cache, "vol", target, &l), 0);
         cache_lease_free(l);
@@ -301,8 +301,8 @@ static void test_a_lease_whose_mount_is_gone_is_dropped_at_start(void **state) {
         char target[PATH_MAX], other[PATH_MAX];
         struct error e;
 
-        assert_ok(cache_publish(f->cache, "vol", &key, target_of(f, "a", target), &e), &e);
-        assert_ok(cache_publish(f->cache, "vol 2", &key, target_of(f, "b", other), &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", &key, "", target_of(f, "a", target), &e), &e);
+        assert_ok(cache_publish(f->cache, "vol 2", &key, "", target_of(f, "b", other), &e), &e);
         assert_int_equal(umount2(target, 0), 0);
         fixture_reopen(f);
         assert_int_equal(cache_lease_count(f->cache), 1);
@@ -315,7 +315,7 @@ static void test_a_lease_whose_target_shows_something_else_is_dropped_at_start(v
         char target[PATH_MAX];
         struct error e;
 
-        assert_ok(cache_publish(f->cache, "vol", &key, target_of(f, "a", target), &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", &key, "", target_of(f, "a", target), &e), &e);
         assert_int_equal(umount2(target, 0), 0);
         assert_int_equal(mount("tmpfs", target, "tmpfs", 0, NULL), 0);
         fixture_reopen(f);
@@ -329,7 +329,7 @@ static void test_a_mount_without_a_lease_gets_one_at_start(void **state) {
         struct cache_lease *l;
         struct error e;
 
-        assert_ok(cache_publish(f->cache, "vol", &key, target_of(f, "a", target), &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", &key, "", target_of(f, "a", target), &e), &e);
         cache_close(f->cache);
         f->cache = NULL;
         fixture_path(f, "root/index.db", index);
@@ -340,7 +340,7 @@ static void test_a_mount_without_a_lease_gets_one_at_start(void **state) {
         cache_lease_free(l);
         assert_true(cache_model_remove(f->cache, &key, NULL, &e) < 0);
         /* The volume that publishes again is known from then on. */
-        assert_ok(cache_publish(f->cache, "vol", &key, target, &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", &key, "", target, &e), &e);
         assert_int_equal(cache_lease_find(f->cache, "vol", target, &l), 0);
         cache_lease_free(l);
         assert_ok(cache_unpublish(f->cache, "vol", target, false, &e), &e);
@@ -353,7 +353,7 @@ static void test_any_volume_may_unpublish_an_adopted_mount(void **state) {
         char target[PATH_MAX], index[PATH_MAX];
         struct error e;
 
-        assert_ok(cache_publish(f->cache, "vol", &key, target_of(f, "a", target), &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", &key, "", target_of(f, "a", target), &e), &e);
         cache_close(f->cache);
         f->cache = NULL;
         fixture_path(f, "root/index.db", index);
@@ -376,7 +376,7 @@ static void test_a_target_below_a_symbolic_link_keeps_its_lease(void **state) {
         fixture_path(f, "link", link_path);
         assert_int_equal(symlink(pods, link_path), 0);
         fixture_path(f, "link/a", through);
-        assert_ok(cache_publish(f->cache, "vol", &key, through, &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", &key, "", through, &e), &e);
         fixture_reopen(f);
         assert_int_equal(cache_lease_count(f->cache), 1);
         assert_int_equal(cache_lease_find(f->cache, "vol", through, &l), 0);
@@ -396,7 +396,7 @@ static void test_mounts_of_another_cache_are_not_ours(void **state) {
         g = other;
         key = make_model(g->cache, "example.com/m:1", "text");
         (void)make_model(f->cache, "example.com/m:1", "text");
-        assert_ok(cache_publish(g->cache, "vol", &key, target_of(f, "a", target), &e), &e);
+        assert_ok(cache_publish(g->cache, "vol", &key, "", target_of(f, "a", target), &e), &e);
         fixture_reopen(f);
         assert_int_equal(cache_lease_count(f->cache), 0);
         assert_true(cache_unpublish(f->cache, "vol", target, false, &e) < 0);
@@ -419,7 +419,7 @@ static void *publish_and_unpublish(void *userdata) {
         struct publisher *p = userdata;
 
         for (int i = 0; i < 25; i++) {
-                int r = cache_publish(p->f->cache, p->volume, &p->key, p->target, &p->error);
+                int r = cache_publish(p->f->cache, p->volume, &p->key, "", p->target, &p->error);
 
                 /* Threads in pairs share a target: who comes second is refused. */
                 p->failed += r < 0 && r != -EEXIST;

@@ -82,7 +82,7 @@ static void publish(struct fixture *f, const struct digest *key, char target[sta
         struct error e;
 
         fixture_path(f, "target", target);
-        assert_ok(cache_publish(f->cache, "vol", key, target, &e), &e);
+        assert_ok(cache_publish(f->cache, "vol", key, "", target, &e), &e);
 }
 
 static void lose_index(struct fixture *f) {
