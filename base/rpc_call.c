@@ -13,8 +13,8 @@
  *   freed
  *
  * A call that arrives arms a successor. Without memory for one it is refused, and is the successor itself as
- * soon as it is over, so there are always as many objects that wait, or will in a moment, as there were at the
- * start.
+ * soon as it is over, so there are always as many objects that wait, or will in a moment, as there were at
+ * the start.
  *
  * Whoever still has something to do with a call holds a reference; the last one frees it. EVENT_CLOSED can
  * come in any state from READING on: it only raises `cancelled` and wakes the handler, so no other path has

@@ -3,7 +3,8 @@
  * headroom: the file "reserve" beside the index.
  *
  * Given away by emptying it, which needs no block on any file system that we know; taken again when there is
- * plenty of room, so that it never makes a disk full itself. Where fallocate() is not supported there is none.
+ * plenty of room, so that it never makes a disk full itself. Where fallocate() is not supported there is
+ * none.
  */
 #include "cache/headroom.h"
 

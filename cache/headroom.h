@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * headroom: a file of blocks that nobody needs, so that on a full disk there are some for what must be written
- * down. Not thread-safe.
+ * headroom: a file of blocks that nobody needs, so that on a full disk there are some for what must be
+ * written down. Not thread-safe.
  */
 #pragma once
 

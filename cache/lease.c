@@ -216,8 +216,8 @@ int cache_publish(struct cache *c, const char *volume_id, const struct digest *k
 
 /* ---- unpublish ---- */
 
-/* Whether the topmost mount at @target is of a model of this cache. The lease (may be NULL) is believed without
- * its tree, which somebody may have deleted by hand. */
+/* Whether the topmost mount at @target is of a model of this cache. The lease (may be NULL) is believed
+ * without its tree, which somebody may have deleted by hand. */
 static int is_ours(bool *ret, const struct cache *c, const char *target, const struct cache_lease *lease,
                    struct error *e) {
         struct mount_table table = { 0 };

@@ -4,8 +4,8 @@
  *
  * A record is ours, but it is read after crashes, by later versions and from disks that lie; so reading is as
  * strict as with a stranger's JSON: what it does not say rightly makes the layer or model that it describes
- * not exist. Unknown members are left alone, so that an older program can start on a newer one's cache; what it
- * could not understand at all has a higher version, and is told apart from what is broken.
+ * not exist. Unknown members are left alone, so that an older program can start on a newer one's cache; what
+ * it could not understand at all has a higher version, and is told apart from what is broken.
  */
 #include "cache/record.h"
 

@@ -58,8 +58,8 @@ static bool exists(int dir_fd, const char *name, mode_t type) {
         return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && (st.st_mode & S_IFMT) == type;
 }
 
-/* Whether a failure to read a record means that the record is no good, and not that we are out of something or
- * that the disk does not answer. */
+/* Whether a failure to read a record means that the record is no good, and not that we are out of something
+ * or that the disk does not answer. */
 static bool is_broken(int r) {
         return r == -ENOENT || r == -EINVAL;
 }

@@ -12,9 +12,9 @@
  * release its bytes count twice, which errs on the safe side.
  *
  * Measuring asks the index and the file system and may take long, so no lock is held; consuming, which the
- * engine's reactor does, never waits for it. What is promised is looked at first: what is consumed or released
- * in the meantime then counts twice and not never. Promises are made one at a time, under a guard, so that
- * nobody promises the same bytes.
+ * engine's reactor does, never waits for it. What is promised is looked at first: what is consumed or
+ * released in the meantime then counts twice and not never. Promises are made one at a time, under a guard,
+ * so that nobody promises the same bytes.
  */
 #include "cache/store.h"
 

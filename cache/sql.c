@@ -9,9 +9,9 @@
  * Nobody else opens the database while we have it: so the index of the log is in our memory, not in a mapped
  * file, in which a full disk would be a SIGBUS.
  *
- * On a full disk the reserve (headroom.h) is given away once, and what failed is done again if it was no part of
- * a transaction; with a transaction it is the caller who may try again. It is taken back as soon as there is
- * room.
+ * On a full disk the reserve (headroom.h) is given away once, and what failed is done again if it was no part
+ * of a transaction; with a transaction it is the caller who may try again. It is taken back as soon as there
+ * is room.
  *
  * Codes: corruption is -EBADMSG, so that the index can move the file away and rebuild it; a full disk is
  * ERROR_NO_SPACE; the rest is ERROR_INTERNAL with SQLite's own words.

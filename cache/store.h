@@ -3,11 +3,11 @@
  * store: what the files of this room share: the cache itself, its directories, and locks by name.
  *
  * Locks. c->lock guards the memory below it. The index has its own, which may wait for the disk and is always
- * taken after it; that happens in one place, where the collection forgets a layer (collect.c). So the engine's
- * reactor takes neither: what it calls, cache_reservation_consume(), takes promises.lock, and whoever has that
- * one waits for nothing. What takes long on disk is done under a guard, which is a lock on a name: a target, a
- * model, a layer, or the making of promises. Who needs several takes them in that order, and one of each at
- * most.
+ * taken after it; that happens in one place, where the collection forgets a layer (collect.c). So the
+ * engine's reactor takes neither: what it calls, cache_reservation_consume(), takes promises.lock, and
+ * whoever has that one waits for nothing. What takes long on disk is done under a guard, which is a lock on a
+ * name: a target, a model, a layer, or the making of promises. Who needs several takes them in that order,
+ * and one of each at most.
  */
 #pragma once
 

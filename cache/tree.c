@@ -225,8 +225,8 @@ int cache_tree_path(const struct cache_tree_node *n, char path[static PATH_MAX])
 
 /* ---- laying ---- */
 
-/* The marker, resolved or not, that @marker names in its own layer. A file of that layer is none: the link was
- * made before it, to the lower file in its place. */
+/* The marker, resolved or not, that @marker names in its own layer. A file of that layer is none: the link
+ * was made before it, to the lower file in its place. */
 static struct cache_tree_node *next_link(const struct cache_tree *upper,
                                          const struct cache_tree_node *marker) {
         struct cache_tree_node *n = cache_tree_lookup(upper->top, marker->source);

@@ -68,8 +68,8 @@ static int read_request(struct publish *p, struct error *e) {
         return csi_secrets_parse(&p->keyring, secrets, req->n_secrets, e);
 }
 
-/* 1: the volume is at the target already; something else there is an error. What a tag means may have changed since:
- * a republish never replaces a mount, so what counts is what was asked for. */
+/* 1: the volume is at the target already; something else there is an error. What a tag means may have changed
+ * since: a republish never replaces a mount, so what counts is what was asked for. */
 static int find_mounted(const struct publish *p, struct error *e) {
         _cleanup_(cache_lease_freep) struct cache_lease *lease = NULL;
         _cleanup_free_ char *asked = NULL;

@@ -332,8 +332,8 @@ int oci_http_perform(struct oci_http_response *ret, struct oci_http *h, const st
         return r;
 }
 
-/* Reading an answer, libcurl says UNSUPPORTED_PROTOCOL where there is no status line, and OUT_OF_MEMORY where a
- * header is too long. Memory that is really short shows elsewhere soon. */
+/* Reading an answer, libcurl says UNSUPPORTED_PROTOCOL where there is no status line, and OUT_OF_MEMORY where
+ * a header is too long. Memory that is really short shows elsewhere soon. */
 CURLcode oci_http_code(CURLcode code, const char *url, bool plain_http) {
         if (code == CURLE_UNSUPPORTED_PROTOCOL && !plain_http && !oci_url_is_https(url))
                 return code;

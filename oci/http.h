@@ -71,8 +71,8 @@ int oci_http_perform(struct oci_http_response *ret, struct oci_http *h, const st
                      struct error *e);
 
 /*
- * What @code of a transfer to @url means. libcurl has several for an answer that is no HTTP, and they sound as
- * if the fault were ours; here they are all CURLE_WEIRD_SERVER_REPLY.
+ * What @code of a transfer to @url means. libcurl has several for an answer that is no HTTP, and they sound
+ * as if the fault were ours; here they are all CURLE_WEIRD_SERVER_REPLY.
  */
 CURLcode oci_http_code(CURLcode code, const char *url, bool plain_http);
 

@@ -6,7 +6,8 @@
  * Both kinds of document are one type, because a reference may name either. All text belongs to the document
  * and lives as long as the manifest. Immutable once parsed.
  *
- *   oci_manifest_parse -> (is_index: oci_index_choose, fetch that, parse again; OCI_INDEX_DEPTH_MAX times at most)
+ *   oci_manifest_parse -> (is_index: oci_index_choose, fetch that, parse again; at most OCI_INDEX_DEPTH_MAX
+ *                          times)
  *                      -> oci_format_plan -> oci_manifest_free
  */
 #pragma once

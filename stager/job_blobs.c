@@ -49,8 +49,8 @@ static bool is_promised(const struct job *j, const struct plan_blob *b) {
         return false;
 }
 
-/* 1: the blob is here, 0: it is not. A manifest that lies about its size is refused here as it would be on the
- * wire. */
+/* 1: the blob is here, 0: it is not. A manifest that lies about its size is refused here as it would be on
+ * the wire. */
 static int job_find_layer(const struct job *j, const struct plan_blob *b, struct error *e) {
         struct cache_layer layer;
         char text[DIGEST_TEXT_SIZE];
@@ -117,7 +117,8 @@ static int job_fetch_blob(struct job *j, struct job_blob *b, struct error *e) {
         return 0;
 }
 
-/* Takes the outcome of a share that is done. 1: it was another job's and failed, so it is our turn. Lock held. */
+/* Takes the outcome of a share that is done. 1: it was another job's and failed, so it is our turn. Lock
+ * held. */
 static int job_collect(struct job *j, struct job_blob *b, struct error *e) {
         struct share *x = b->share;
         int r = x->result;
