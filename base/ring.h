@@ -56,7 +56,7 @@ void ring_register(struct ring *r, const struct iovec *buffers, unsigned n);
 
 /* Writes all @len bytes (at most INT_MAX) at @offset. @data stays with the caller until the callback. */
 void ring_write(struct ring *r, struct ring_op *op, int fd, const void *data, size_t len, uint64_t offset);
-void ring_fsync(struct ring *r, struct ring_op *op, int fd); /* fdatasync */
+void ring_fsync(struct ring *r, struct ring_op *op, int fd); /* with mode and times */
 /* One-shot readiness: POLLIN | POLLOUT. The callback gets the events. */
 void ring_poll(struct ring *r, struct ring_op *op, int fd, int events);
 /* Forgets a poll, before its descriptor is closed; its callback does not run any more and @op is free when

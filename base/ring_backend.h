@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ring_backend: what ring.c (queues, continuing, callbacks) asks of io_uring or of threads. Private to ring*.
- */
+/* ring_backend: what ring.c (queues, continuing, callbacks) asks of io_uring or of threads. Private to it. */
 #pragma once
 
 #include "base/ring.h"

@@ -15,6 +15,8 @@
 #include <sys/eventfd.h>
 
 #define N_WRITERS 2
+#define FIRST_POLLS 15u
+#define STARVED_MS 10 /* until a poll that got no memory is tried again */
 
 struct posix {
         pthread_mutex_t lock; /* guards the next four, but for `polls` */
@@ -35,7 +37,7 @@ static int posix_execute(const struct ring_op *op) {
         ssize_t n;
 
         if (op->kind == RING_OP_FSYNC)
-                return fdatasync(op->fd) < 0 ? -errno : 0;
+                return fsync(op->fd) < 0 ? -errno : 0;
         n = pwrite(op->fd, op->data + op->done_len, op->len - op->done_len,
                    (off_t)(op->offset + op->done_len));
         return n < 0 ? -errno : (int)n;
@@ -61,6 +63,18 @@ static void *posix_main(void *arg) {
         }
         pthread_mutex_unlock(&p->lock);
         return NULL;
+}
+
+/* Room for @n polls beside the eventfd? */
+static bool posix_reserve(struct posix *p, unsigned n) {
+        if (n < p->n_fds)
+                return true;
+        struct pollfd *fds = realloc(p->fds, 2 * (n + 1) * sizeof *fds);
+        if (!fds)
+                return false;
+        p->fds = fds;
+        p->n_fds = 2 * (n + 1);
+        return true;
 }
 
 static void posix_close(struct ring *r) {
@@ -90,6 +104,10 @@ static int posix_open(struct ring *r, struct error *e) {
         ring_list_init(&p->polls);
         p->ring = r;
         r->state = p;
+        if (!posix_reserve(p, FIRST_POLLS)) {
+                posix_close(r);
+                return error_errno(e, ENOMEM, "cannot make a ring");
+        }
         for (; p->n_threads < N_WRITERS; p->n_threads++) {
                 int n = pthread_create(&p->threads[p->n_threads], NULL, posix_main, p);
                 if (n) {
@@ -103,12 +121,15 @@ static int posix_open(struct ring *r, struct error *e) {
 static bool posix_start(struct ring *r, struct ring_op *op) {
         struct posix *p = r->state;
 
-        ring_list_remove(op);
         if (op->kind == RING_OP_POLL) {
+                if (!posix_reserve(p, p->n_polls + 1))
+                        return false;
+                ring_list_remove(op);
                 ring_list_push(&p->polls, op);
                 p->n_polls++;
                 return true;
         }
+        ring_list_remove(op);
         LOCK_SCOPE(&p->lock);
         ring_list_push(&p->todo, op);
         pthread_cond_signal(&p->changed);
@@ -122,22 +143,13 @@ static void posix_poll_cancel(struct ring *r, struct ring_op *op) {
         p->n_polls--;
 }
 
-static int posix_fill(struct ring *r) {
+static void posix_fill(struct ring *r) {
         struct posix *p = r->state;
         unsigned n = 0;
 
-        if (p->n_fds < p->n_polls + 1) {
-                unsigned size = 2 * (p->n_polls + 1);
-                struct pollfd *fds = realloc(p->fds, size * sizeof *fds);
-                if (!fds)
-                        return -ENOMEM;
-                p->fds = fds;
-                p->n_fds = size;
-        }
         p->fds[n++] = (struct pollfd){ .fd = r->wake_fd, .events = POLLIN };
         for (const struct ring_op *op = p->polls.first; op; op = op->next)
                 p->fds[n++] = (struct pollfd){ .fd = op->fd, .events = (short)op->events };
-        return 0;
 }
 
 static void posix_take_polls(struct ring *r) {
@@ -176,13 +188,13 @@ static void posix_take_done(struct ring *r) {
 
 static int posix_wait(struct ring *r, int timeout_ms) {
         struct posix *p = r->state;
-        int n = posix_fill(r);
+        bool starved = r->polls_waiting.first;
 
-        if (n < 0)
-                return n;
-        n = poll(p->fds, p->n_polls + 1, timeout_ms);
-        if (n < 0)
-                return errno == EINTR || errno == EAGAIN ? 0 : -errno;
+        posix_fill(r);
+        if (starved && (timeout_ms < 0 || timeout_ms > STARVED_MS))
+                timeout_ms = STARVED_MS;
+        if (poll(p->fds, p->n_polls + 1, timeout_ms) < 0)
+                return errno == EINTR || errno == EAGAIN || errno == ENOMEM ? 0 : -errno;
         posix_take_polls(r);
         if (p->fds[0].revents)
                 posix_take_done(r);

@@ -3,8 +3,8 @@
  * The ring on io_uring. An operation's submission queue entry carries its address; entries go to the kernel
  * together, in wait(). The wake eventfd is polled through the ring, so there is one place to sleep in.
  *
- * No IORING_SETUP_SINGLE_ISSUER, and so no DEFER_TASKRUN: a ring is opened by one thread, used by the reactor
- * and closed by the first one again, after the reactor has ended.
+ * The thread that opens the ring is the only one that uses it (SINGLE_ISSUER), so the kernel leaves what is to
+ * be done on completion until that thread asks (DEFER_TASKRUN) and does not interrupt it.
  */
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -28,12 +28,19 @@ struct uring {
 
 static const char wake_tag; /* its address stands for the poll of the wake eventfd */
 
-/* COOP_TASKRUN (5.19) spares interrupts of the reactor, TASKRUN_FLAG lets a peek see what waits for it. */
+/* DEFER_TASKRUN is of 6.1, COOP_TASKRUN, which does less for the same, of 5.19. TASKRUN_FLAG lets a peek see
+ * what waits for it. */
 static int uring_init(struct io_uring *ring, unsigned entries) {
-        unsigned flags = IORING_SETUP_CLAMP | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
-        int r = io_uring_queue_init(entries, ring, flags);
+        static const unsigned flags[] = {
+                IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+                IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+                0,
+        };
+        int r = -EINVAL;
 
-        return r == -EINVAL ? io_uring_queue_init(entries, ring, IORING_SETUP_CLAMP) : r;
+        for (size_t i = 0; i < sizeof flags / sizeof *flags && r == -EINVAL; i++)
+                r = io_uring_queue_init(entries, ring, IORING_SETUP_CLAMP | flags[i]);
+        return r;
 }
 
 static bool uring_is_able(struct io_uring *ring) {
@@ -95,7 +102,7 @@ static void uring_prepare(struct io_uring_sqe *sqe, const struct ring_op *op) {
         if (op->kind == RING_OP_POLL)
                 io_uring_prep_poll_add(sqe, op->fd, (unsigned)op->events);
         else if (op->kind == RING_OP_FSYNC)
-                io_uring_prep_fsync(sqe, op->fd, IORING_FSYNC_DATASYNC);
+                io_uring_prep_fsync(sqe, op->fd, 0);
         else if (op->buffer >= 0)
                 io_uring_prep_write_fixed(sqe, op->fd, op->data + op->done_len, len,
                                           op->offset + op->done_len, op->buffer);

@@ -11,7 +11,7 @@ struct reactor;
 
 struct disk_op {
         struct ring_op op; /* done and owner are the caller's to set */
-        bool sync;         /* fdatasync; else a write */
+        bool sync;         /* fsync; else a write */
         int fd;
         const void *data;
         size_t len;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* WRAP: realloc */
 /* Every behaviour of the ring is tested on both backends; those of io_uring are skipped where it is
  * forbidden. */
 #include "base/ring.h"
@@ -28,6 +29,15 @@ struct fixture {
         int fd;
         char path[64];
 };
+
+static bool no_memory;
+
+void *__real_realloc(void *p, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+
+void *__wrap_realloc(void *p, size_t size) {
+        return no_memory ? NULL : __real_realloc(p, size);
+}
 
 /* An operation, and what its callback saw. */
 struct watched {
@@ -342,6 +352,31 @@ static void test_many_polls_are_told_apart(void **state) {
         }
 }
 
+static void test_poll_without_memory_waits_for_it(void **state) {
+        struct ring *r = ring_of(*state);
+        static struct watched w[40];
+        int p[2];
+
+        assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+        assert_int_equal(write(p[1], "x", 1), 1);
+        no_memory = true;
+        for (unsigned i = 0; i < 40; i++) {
+                w[i] = (struct watched){ .op = { .done = on_done, .owner = &w[i] } };
+                ring_poll(r, &w[i].op, i < 39 ? p[1] : p[0], POLLIN);
+        }
+        for (int i = 0; i < 3; i++)
+                assert_true(ring_wait(r, 0) >= 0);
+        no_memory = false;
+        run(r, &w[39]);
+        assert_int_equal(w[39].result, POLLIN);
+        for (unsigned i = 0; i < 39; i++) {
+                assert_int_equal(w[i].ran, 0);
+                ring_poll_cancel(r, &w[i].op);
+        }
+        close(p[0]);
+        close(p[1]);
+}
+
 /* ---- waiting ---- */
 
 static void *wake_main(void *arg) {
@@ -538,6 +573,7 @@ int main(void) {
                 T(test_cancelled_poll_is_free_at_once),
                 T(test_poll_cancelled_by_another_callback_does_not_run),
                 T(test_many_polls_are_told_apart),
+                T(test_poll_without_memory_waits_for_it),
                 T(test_wake_ends_a_wait),
                 T(test_wait_without_time_or_work_returns),
                 T(test_callback_may_submit_its_operation_again),

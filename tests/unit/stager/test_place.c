@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* WRAP: fsync fdatasync */
 /* Files of any size and with any holes, written in any pieces, against a copy in memory. */
 #include "tests/unit/test.h"
 
@@ -21,6 +22,32 @@ struct world {
         struct placer placer;
         atomic_uint_fast64_t wrote;
 };
+
+/* What a flush of a file found. */
+static atomic_int flushes;
+static atomic_uint flushed_mode;
+static atomic_int_fast64_t flushed_mtime;
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __wrap_fdatasync(int fd);
+
+int __wrap_fsync(int fd) {
+        struct stat st;
+
+        if (fstat(fd, &st) < 0)
+                return -1;
+        flushed_mode = st.st_mode & 07777;
+        flushed_mtime = st.st_mtim.tv_sec;
+        flushes++;
+        return __real_fsync(fd);
+}
+
+int __wrap_fdatasync(int fd) { /* leaves mode and times to chance */
+        (void)fd;
+        errno = EINVAL;
+        return -1;
+}
 
 static void on_wrote(void *userdata, uint64_t bytes) {
         struct world *w = userdata;
@@ -157,6 +184,24 @@ static void test_files_are_what_was_written_whatever_the_pieces_and_holes(void *
         }
 }
 
+static void test_mode_and_time_are_flushed_with_the_data(void **state) {
+        struct world *w = *state;
+        static char data[2 * MIB];
+        struct error e;
+
+        flushes = 0;
+        struct place_file *f = begin(w, "a", sizeof data, false);
+        assert_int_equal(place_write(f, data, sizeof data, 0, &e), 0);
+        end(f, sizeof data, true);
+        assert_int_equal(placer_drain(&w->placer, &e), 0);
+        assert_same(w, "a", data, sizeof data);
+        if (strcmp(reactor_io(w->reactor), "posix") != 0)
+                return; /* the kernel's own call is not seen from here */
+        assert_int_equal(flushes, 1);
+        assert_int_equal(flushed_mode, 0444);
+        assert_int_equal(flushed_mtime, 5);
+}
+
 static void test_data_that_goes_backwards_is_refused(void **state) {
         struct world *w = *state;
         struct error e;
@@ -215,6 +260,7 @@ static void test_what_was_left_open_is_closed_and_gives_its_memory_back(void **s
 int main(void) {
         const struct CMUnitTest tests[] = {
                 T(test_files_are_what_was_written_whatever_the_pieces_and_holes),
+                T(test_mode_and_time_are_flushed_with_the_data),
                 T(test_data_that_goes_backwards_is_refused),
                 T(test_a_name_that_exists_is_not_opened),
                 T(test_restart_does_not_tell_the_same_bytes_twice),
