@@ -15,7 +15,7 @@
 #include <strings.h>
 #include <sys/un.h>
 
-#define PAGE 4096u
+#define MIB (1u << 20)
 #define SOCKET_PATH_MAX (sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1)
 
 static const struct settings_state *state_of(const struct settings *s) {
@@ -133,14 +133,14 @@ static int check_cache(const struct settings *s, struct error *e) {
 
 /*
  * A range is a unit of parallelism: with fewer than four in the arena, connections would wait for each other.
- * The multiple of a page is what O_DIRECT needs for writes that start where a range starts.
+ * The engine's memory comes in pieces of 1 MiB, which belong to one range each.
  */
 static int check_engine(const struct settings *s, struct error *e) {
         char memory[TEXT_SHORT], range[TEXT_SHORT];
 
-        if (s->engine.range_size % PAGE != 0)
-                return settings_invalid(state_of(s), "engine.rangeSize", e, "%llu is not a multiple of %u",
-                                        (unsigned long long)s->engine.range_size, PAGE);
+        if (s->engine.range_size % MIB != 0)
+                return settings_invalid(state_of(s), "engine.rangeSize", e, "%llu is not a multiple of 1 MiB",
+                                        (unsigned long long)s->engine.range_size);
         if (s->engine.range_size > s->engine.memory / 4)
                 return settings_invalid(state_of(s), written_one(s, "engine.rangeSize", "engine.memory"), e,
                                         "engine.rangeSize (%s) is more than a quarter of engine.memory (%s)",

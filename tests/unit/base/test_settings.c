@@ -238,9 +238,9 @@ static const struct {
         { "engine:\n  memory: 1MiB\n", ":2: engine.memory: 1MiB is not between 16.0 MiB and 1.0 TiB" },
         { "engine:\n  memory: 16MiB\n", ":2: engine.memory: engine.rangeSize (8.0 MiB) is more than a "
                                         "quarter of engine.memory (16.0 MiB)" },
-        { "engine:\n  rangeSize: 1000000\n", ":2: engine.rangeSize: 1000000 is not a multiple of 4096" },
-        { "engine:\n  rangeSize: 128KiB\n",
-          ":2: engine.rangeSize: 128KiB is not between 256 KiB and 64.0 MiB" },
+        { "engine:\n  rangeSize: 3000000\n", ":2: engine.rangeSize: 3000000 is not a multiple of 1 MiB" },
+        { "engine:\n  rangeSize: 512KiB\n",
+          ":2: engine.rangeSize: 512KiB is not between 1.0 MiB and 64.0 MiB" },
         { "engine: {connections: 0}", ":1: engine.connections: 0 is not between 1 and 512" },
         { "engine: {connections: 513}", ":1: engine.connections: 513 is not between 1 and 512" },
         { "engine: {connections: 1.5}", ":1: engine.connections: \"1.5\" is not a whole number" },
