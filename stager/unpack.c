@@ -242,23 +242,27 @@ static int make_symlink(struct unpack *u, const struct member *m, struct error *
         return 0;
 }
 
-static int make_small_file(struct unpack *u, int parent_fd, const char *name, const char *content,
-                           const struct timespec *mtime, struct error *e) {
+/* Beside @m, or in its place. */
+static int make_small_file(struct unpack *u, const struct member *m, const char *name, const char *content,
+                           struct error *e) {
         size_t len = strlen(content);
+        _cleanup_free_ char *path = NULL;
         struct place_file *f;
-        int r = place_open(&f, u->placer, parent_fd, name, len, false, e);
 
+        if (asprintf(&path, "%.*s%s", (int)(m->name - m->path), m->path, name) < 0)
+                return error_errno(e, ENOMEM, "unpack");
+        int r = place_open(&f, u->placer, m->parent_fd, name, len, false, e);
         if (r < 0)
                 return r;
         r = len > 0 ? place_write(f, content, len, 0, e) : 0;
         if (r < 0)
                 return r;
-        return place_end(f, &(struct place_end){ .size = len, .mode = 0444, .mtime = *mtime }, e);
+        unpack_note_file(&u->notes, path);
+        return place_end(f, &(struct place_end){ .size = len, .mode = 0444, .mtime = mtime_of(m->entry) }, e);
 }
 
 static int make_marker(struct unpack *u, const struct member *m, const char *target, struct error *e) {
         char marker[NAME_MAX + 1];
-        struct timespec mtime = mtime_of(m->entry);
         int r = link_marker(marker, m->name, e);
 
         if (r < 0)
@@ -269,7 +273,7 @@ static int make_marker(struct unpack *u, const struct member *m, const char *tar
         u->markers = true;
         if (unlinkat(m->parent_fd, marker, 0) < 0 && errno != ENOENT)
                 return error_errno(e, errno, "replace the link %s", m->path);
-        return make_small_file(u, m->parent_fd, marker, target, &mtime, e);
+        return make_small_file(u, m, marker, target, e);
 }
 
 /* The directory that holds @path, which is clean. -ENOENT without text if there is none. */
@@ -318,11 +322,11 @@ static int make_link(struct unpack *u, const struct member *m, const char *to, s
         return 0;
 }
 
-static int make_whiteout(struct unpack *u, const struct member *m, struct error *e) {
-        struct timespec mtime = mtime_of(m->entry);
+/* Some union file systems link all their whiteouts to one, which is not in the archive. */
+static int make_linked_whiteout(struct unpack *u, const struct member *m, struct error *e) {
         int r = remove_old(u, m, e);
 
-        return r < 0 ? r : make_small_file(u, m->parent_fd, m->name, "", &mtime, e);
+        return r < 0 ? r : make_small_file(u, m, m->name, "", e);
 }
 
 static int make_member(struct unpack *u, const struct member *m, enum name_kind kind, struct error *e) {
@@ -333,10 +337,8 @@ static int make_member(struct unpack *u, const struct member *m, enum name_kind 
                 return type == AE_IFDIR && !link
                            ? make_directory(u, m, e)
                            : error_set(e, ERROR_INVALID, "the archive replaces its own root");
-        if (kind == NAME_WHITEOUT)
-                return make_whiteout(u, m, e);
         if (link)
-                return make_link(u, m, link, e);
+                return kind == NAME_WHITEOUT ? make_linked_whiteout(u, m, e) : make_link(u, m, link, e);
         switch (type) {
         case AE_IFREG:
                 return make_file(u, m, e);

@@ -3,9 +3,9 @@
  * unpack: a tar stream into a directory tree, member by member, each to its final place. The archive is
  * hostile: names are resolved beneath the tree without following a link, and everything is counted.
  *
- * What the layer says about other layers is left for the cache: whiteouts (".wh.*") become empty files, and a
- * hard link to a file that is not in this archive becomes a file UNPACK_LINK_MARKER + name that holds the
- * target's clean path.
+ * What the layer says about other layers is left for the cache: names in ".wh." are made like all others,
+ * since in a format without whiteouts they mean nothing, and a hard link to a file that is not in this archive
+ * becomes a file UNPACK_LINK_MARKER + name that holds the target's clean path.
  */
 #pragma once
 
@@ -15,8 +15,7 @@
 #define UNPACK_LINK_MARKER ".wh..wh.link."
 
 struct unpack_source {
-        /* The next bytes of the tar stream, valid until the next call: 1, 0 at the end, or a negative errno.
-         */
+        /* The next bytes of the tar stream, valid until the next call: 1; 0 at the end; a negative errno. */
         int (*next)(void *userdata, const void **ret, size_t *ret_len, struct error *e);
         void *userdata;
 };

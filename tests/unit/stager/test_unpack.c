@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* WRAP: fsync */
 #include "tests/unit/stager/tar_builder.h"
 
 #include "base/path.h"
@@ -16,6 +17,21 @@ struct world {
         struct error error;
         uint64_t grown, grow_limit;
 };
+
+static ino_t flushed[100]; /* what fsync() was called for */
+static unsigned n_flushed;
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+
+int __wrap_fsync(int fd) {
+        struct stat st;
+
+        assert_int_equal(fstat(fd, &st), 0);
+        if (n_flushed < sizeof flushed / sizeof *flushed)
+                flushed[n_flushed++] = st.st_ino;
+        return __real_fsync(fd);
+}
 
 static int set_up(void **state) {
         struct world *w = calloc(1, sizeof *w);
@@ -287,17 +303,52 @@ static void test_hard_link_to_a_symbolic_link_links_the_link(void **state) {
         assert_int_equal(outside.st_nlink, 2);
 }
 
+static void assert_flushed(struct world *w, const char *name) {
+        ino_t ino = look(w, name).st_ino;
+
+        for (unsigned i = 0; i < n_flushed; i++)
+                if (flushed[i] == ino)
+                        return;
+        fail_msg("%s was not flushed", name);
+}
+
+static void test_few_files_are_flushed_one_by_one_with_their_directories(void **state) {
+        static const char *const names[] = {
+                "a",        "dir/deep/b", "dir/.wh..wh.link.name", "dir/.wh..wh..opq", "dir/.wh.linked",
+                "dir/deep", "dir"
+        };
+        struct world *w = *state;
+
+        tar_file(&w->tar, "a", "x");
+        tar_file(&w->tar, "dir/deep/b", "x");
+        tar_header(&w->tar, '1', "dir/name", "lower/file", 0, 0644);
+        tar_file(&w->tar, "dir/.wh..wh..opq", "");
+        tar_header(&w->tar, '1', "dir/.wh.linked", ".wh..wh.aufs", 0, 0644);
+        tar_end(&w->tar);
+        n_flushed = 0;
+        assert_unpacks(w);
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+                assert_flushed(w, names[i]);
+        struct stat st;
+        assert_int_equal(fstat(w->tree_fd, &st), 0);
+        assert_int_equal(flushed[n_flushed - 1], st.st_ino);
+}
+
 static void test_whiteouts_are_left_for_the_cache(void **state) {
         struct world *w = *state;
 
-        tar_file(&w->tar, "dir/.wh.gone", "content that is dropped");
+        tar_file(&w->tar, "dir/.wh.gone", "a file, where there are no whiteouts");
+        tar_header(&w->tar, '2', "dir/.wh.soft", "target", 0, 0777);
+        tar_header(&w->tar, '1', "dir/.wh.linked", "dir/.wh..wh.plnk", 0, 0644);
         tar_file(&w->tar, "dir/.wh..wh..opq", "");
         tar_file(&w->tar, "dir/.wh..wh.plnk", "aufs");
         tar_file(&w->tar, ".wh..wh.plnk/1.2", "aufs");
         tar_header(&w->tar, '5', ".wh..wh.aufs", NULL, 0, 0755);
         tar_end(&w->tar);
         assert_unpacks(w);
-        assert_content(w, "dir/.wh.gone", "");
+        assert_content(w, "dir/.wh.gone", "a file, where there are no whiteouts");
+        assert_true(S_ISLNK(look(w, "dir/.wh.soft").st_mode));
+        assert_content(w, "dir/.wh.linked", "");
         assert_content(w, "dir/.wh..wh..opq", "");
         assert_missing(w, "dir/.wh..wh.plnk");
         assert_missing(w, ".wh..wh.plnk");
@@ -474,6 +525,7 @@ int main(void) {
                 T(test_hard_link_out_of_the_layer_becomes_a_marker),
                 T(test_hard_links_that_lead_astray_are_refused),
                 T(test_hard_link_to_a_symbolic_link_links_the_link),
+                T(test_few_files_are_flushed_one_by_one_with_their_directories),
                 T(test_whiteouts_are_left_for_the_cache),
                 T(test_reserved_names_are_refused),
                 T(test_devices_are_skipped),
