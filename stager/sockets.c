@@ -2,8 +2,8 @@
 /*
  * A socket that curl wants to hear of has a watch. The ring's polls are one-shot:
  *
- *   armed --(the ring's callback)--> ready --(sockets_run: curl works)--> armed again, or freed by curl
- * meanwhile
+ *   armed --(the ring's callback)--> ready --(sockets_run: curl works)--> armed again,
+ *                                                                         or freed by curl meanwhile
  *
  * The ring's callback only notes that the socket is ready. curl is called from sockets_run() alone, outside
  * of every callback of the ring, because curl in turn arms and cancels polls. curl takes a socket away before

@@ -2,9 +2,11 @@
 /*
  * One attempt:
  *
- *   open what is placed into -> intake_begin (locate) -> raw:   segments are written by the reactor, the
- * thread only hashes codec: intake -> decoder -> the file tar:   intake [-> decoder] -> unpack
- *   -> the blob to its last byte -> digest -> durable
+ *   open what is placed into -> intake_begin (locate)
+ *     -> raw:             segments are written by the reactor, the thread only hashes
+ *        raw with codec:  intake -> decoder -> the file
+ *        tar:             intake [-> decoder] -> unpack
+ *     -> the blob to its last byte -> digest -> durable
  *
  * The digest has the first word: whatever else seems wrong with the content, if the digest is wrong too then
  * the bytes are not those that were asked for. Then everything is thrown away and tried once more from zero,

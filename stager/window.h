@@ -48,8 +48,7 @@ void window_fail(struct window *w, const struct error *e); /* the first error st
 void window_ask_locate(struct window *w);
 bool window_is_locating(struct window *w);
 
-/* The reading side. WINDOW_LOCATE: find the blob again, then call window_located() and window_read() again.
- */
+/* The reading side. WINDOW_LOCATE: find the blob again, call window_located(), then window_read() again. */
 enum { WINDOW_END = 0, WINDOW_DATA = 1, WINDOW_LOCATE = 2 };
 int window_read(struct window *w, const void **ret, size_t *ret_len, struct error *e);
 void window_consume(struct window *w, size_t len); /* of what window_read() gave */
