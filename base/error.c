@@ -15,6 +15,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __clang_analyzer__ /* here they are made */
+#undef error_set
+#undef error_errno
+#undef error_wrap
+#undef error_copy
+#endif
+
 #define ELLIPSIS "…"
 
 static const int codes[] = {

@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -164,7 +165,7 @@ static int empty_top(struct removal *t) {
 
         do {
                 _cleanup_closedir_ DIR *d = open_listing(t->top);
-                const char *name;
+                const char *name = NULL;
                 int r;
 
                 if (!d)
@@ -172,6 +173,7 @@ static int empty_top(struct removal *t) {
                 found = 0;
                 while ((r = next_entry(d, &name)) > 0) {
                         found++;
+                        assert(name);
                         r = remove_unless_directory(t->top, name);
                         if (r > 0)
                                 r = remove_directory(t, t->top, name);

@@ -185,6 +185,7 @@ static void row_clear(struct row *row) {
 /* Holds position @i. What can match nothing hands on to the position behind it; the walk ends at one that has
  * been through here, so that a row costs its length once. */
 static void reach(struct row *row, const struct glob *g, size_t i) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): cleared when it was made */
         while (row->held[i] != HELD) {
                 row_hold(row, i, HELD);
                 if (i == g->n || g->tokens[i].type < TOKEN_STAR)

@@ -10,6 +10,7 @@
  */
 #include "oci/ask.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -152,6 +153,7 @@ static int send_and_follow(struct oci_answer *ret, const struct inquiry *n, cons
                         r = oci_url_origin(&origin, next, e);
                 if (r < 0)
                         return r;
+                assert(origin);
                 /* Once elsewhere, our headers stay behind even if the way leads back. */
                 a.redirected = a.redirected || strcmp(origin, n->ep->origin) != 0;
                 free(a.url);

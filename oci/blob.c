@@ -14,6 +14,7 @@
  */
 #include "oci/blob.h"
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -151,7 +152,7 @@ static int wrong_size(const struct oci_blob *b, const char *host, uint64_t size,
 /* Checks the answer to "the first bytes, please". *ret_ranges: the server has understood. */
 static int first_answer_check(bool *ret_ranges, const struct oci_blob *b, const struct oci_http_response *a,
                               const char *host, size_t asked, struct error *e) {
-        struct oci_content_range range;
+        struct oci_content_range range = { .to = 0 };
         uint64_t expected = asked < b->size ? asked : b->size;
 
         if (a->status == 200) {
@@ -240,6 +241,7 @@ static int locate_at(struct oci_blob *b, size_t endpoint, void *data, size_t cap
         if (cap > 0 && a.response.body.len > 0)
                 memcpy(data, a.response.body.data, a.response.body.len);
         *ret_len = cap > 0 ? a.response.body.len : 0;
+        assert(t);
         LOCK_SCOPE(&b->lock);
         t->older = b->route;
         b->route = take_ptr(t);

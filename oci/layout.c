@@ -6,6 +6,7 @@
  */
 #include "oci/layout.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -105,6 +106,7 @@ static int version_check(int dir_fd, const struct oci_reference *r, struct error
 }
 
 static const char *tag_of(const struct oci_descriptor *d) {
+        assert(d);
         return oci_annotation(d->annotations, REF_NAME);
 }
 
@@ -169,6 +171,7 @@ int oci_layout_resolve(struct digest *ret, const struct oci_reference *reference
                         r = oci_manifest_parse(&index, text, len, NULL, reference->text, e);
                 if (r < 0)
                         return r;
+                assert(index);
                 if (!index->is_index)
                         return error_set(e, ERROR_INVALID, "%s: index.json is not an index", reference->text);
                 found = entry_find(index, reference);

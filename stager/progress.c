@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a job looks like from outside, at one moment. Everything here runs with stager.lock held. */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,7 @@ static void sample_rate(struct job *j, uint64_t moved) {
 static uint64_t bytes_moved(const struct job *j) {
         uint64_t moved = 0;
 
+        assert(j->plan || j->n_blobs == 0);
         for (size_t i = 0; i < j->n_blobs; i++) {
                 const struct job_blob *b = &j->blobs[i];
                 if (b->share) {
@@ -86,6 +88,7 @@ static uint64_t bytes_moved(const struct job *j) {
 static uint64_t bytes_missing(const struct job *j) {
         uint64_t missing = 0;
 
+        assert(j->plan || j->n_blobs == 0);
         for (size_t i = 0; i < j->n_blobs; i++)
                 if (!j->blobs[i].cached)
                         missing += j->plan->blobs[j->blobs[i].index].size;

@@ -52,7 +52,7 @@ static void bash_values(FILE *f) {
 static void bash_operand(FILE *f, enum command_operand kind) {
         static const char *const how[] = {
                 [OPERAND_NONE] = ":",
-                [OPERAND_REFERENCE] = "_modelstage_reply \"$(" REFERENCES ")\"",
+                [OPERAND_REFERENCE] = ("_modelstage_reply \"$(" REFERENCES ")\""),
                 [OPERAND_DIRECTORY] = "COMPREPLY=($(compgen -d -- \"$cur\"))",
                 [OPERAND_SHELL] = "_modelstage_reply \"bash zsh\"",
                 [OPERAND_COMMAND] = "_modelstage_reply \"$commands\"",
