@@ -112,6 +112,7 @@ static int carry_decoded(struct attempt *a, struct place_file *f, uint64_t *ret_
         int r = intake_begin(&a->intake, a->transfer, e);
 
         while (r == 0 && (r = next_decoded(a, &data, &len, e)) > 0) {
+                /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): set, because there is data */
                 r = place_write(f, data, len, offset, e);
                 offset += len;
         }
