@@ -212,7 +212,7 @@ static void line_put_special(struct line *l, const char *s, size_t n) {
 static void line_put_text(struct line *l, const char *s, size_t len) {
         for (size_t i = 0; i < len && !l->full;) {
                 size_t n = text_utf8_size(s + i, len - i);
-                /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): n says that both are there */
+                /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): n says both are there */
                 bool c1 = n == 2 && s[i] == '\xc2' && (unsigned char)s[i + 1] < 0xa0;
                 bool control = n == 1 && ((unsigned char)s[i] < ' ' || s[i] == 0x7f);
                 bool quote = l->json && (s[i] == '"' || s[i] == '\\');

@@ -3,8 +3,8 @@
  * The ring on io_uring. An operation's submission queue entry carries its address; entries go to the kernel
  * together, in wait(). The wake eventfd is polled through the ring, so there is one place to sleep in.
  *
- * The thread that opens the ring is the only one that uses it (SINGLE_ISSUER), so the kernel leaves what is to
- * be done on completion until that thread asks (DEFER_TASKRUN) and does not interrupt it.
+ * The thread that opens the ring is the only one that uses it (SINGLE_ISSUER), so the kernel leaves what is
+ * to be done on completion until that thread asks (DEFER_TASKRUN) and does not interrupt it.
  */
 #include "base/cleanup.h"
 #include "base/log.h"

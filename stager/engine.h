@@ -3,11 +3,11 @@
  * engine: moves blobs from where they are to files on disk: exact parallel ranges into a bounded window over
  * one arena, a digest that follows in order, decoding, placement with O_DIRECT through the ring.
  *
- *   one reactor thread    curl's sockets and the ring's completions; owns ranges and connections; never blocks
+ *   one reactor thread    curl's sockets and the ring's completions; owns ranges and connections
  *   a few blob threads    one for each blob in work: locate, digest, decode, unpack; they do block
  *
- * A transfer is one blob on its way, once for each engine_start(): that nobody starts the same blob twice, and
- * who waits for it, is the caller's business (share.h).
+ * A transfer is one blob on its way, once for each engine_start(): that nobody starts the same blob twice,
+ * and who waits for it, is the caller's business (share.h).
  */
 #pragma once
 
@@ -53,7 +53,8 @@ struct transfer_progress {
 
 struct transfer;
 /* Queues; runs when a blob thread is free. @done runs once, on a thread of the engine, after everything is
- * placed, verified and durable (result 0) or given up (a negative errno and @e); all files are closed then. */
+ * placed, verified and durable (result 0) or given up (a negative errno and @e); all files are closed.
+ */
 int engine_start(struct transfer **ret, struct engine *g, const struct transfer_order *order,
                  void (*done)(void *userdata, int result, const struct transfer_result *r,
                               const struct error *e),

@@ -4,8 +4,8 @@
  * hostile: names are resolved beneath the tree without following a link, and everything is counted.
  *
  * What the layer says about other layers is left for the cache: names in ".wh." are made like all others,
- * since in a format without whiteouts they mean nothing, and a hard link to a file that is not in this archive
- * becomes a file UNPACK_LINK_MARKER + name that holds the target's clean path.
+ * since in a format without whiteouts they mean nothing, and a hard link to a file that is not in this
+ * archive becomes a file UNPACK_LINK_MARKER + name that holds the target's clean path.
  */
 #pragma once
 
