@@ -3,8 +3,8 @@
  * The ring on io_uring. An operation's submission queue entry carries its address; entries go to the kernel
  * together, in wait(). The wake eventfd is polled through the ring, so there is one place to sleep in.
  *
- * The thread that opens the ring is the only one that uses it (SINGLE_ISSUER), so the kernel leaves what is
- * to be done on completion until that thread asks (DEFER_TASKRUN) and does not interrupt it.
+ * No IORING_SETUP_DEFER_TASKRUN: with it the removal of a poll was once waited for without end (2 GiB of zstd
+ * from docker-registry, its sockets closing meanwhile), and the reactor with it.
  */
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -26,13 +26,13 @@ struct uring {
         bool wake_armed;
 };
 
+#define REMOVE_AGAIN_NS 20000000 /* 20 ms */
+
 static const char wake_tag; /* its address stands for the poll of the wake eventfd */
 
-/* DEFER_TASKRUN is of 6.1, COOP_TASKRUN, which does less for the same, of 5.19. TASKRUN_FLAG lets a peek see
- * what waits for it. */
+/* COOP_TASKRUN (5.19) spares interrupts of the reactor, TASKRUN_FLAG lets a peek see what waits for it. */
 static int uring_init(struct io_uring *ring, unsigned entries) {
         static const unsigned flags[] = {
-                IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
                 IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
                 0,
         };
@@ -172,17 +172,22 @@ static int uring_wait(struct ring *r, int timeout_ms) {
         return n < 0 ? n : 0;
 }
 
-/* The kernel answers every poll, a removed one too, and until then it knows the address of @op. */
+/* The kernel answers every poll, a removed one too, and until then it knows the address of @op. A removal
+ * that comes while the poll is being answered finds nothing, so it is asked for again until the answer is
+ * here. */
 static void uring_poll_cancel(struct ring *r, struct ring_op *op) {
         struct uring *u = r->state;
-        struct io_uring_sqe *sqe;
+        struct __kernel_timespec soon = { .tv_nsec = REMOVE_AGAIN_NS };
+        struct io_uring_cqe *cqe;
 
-        while (!(sqe = uring_sqe(u)))
-                uring_reap(r);
-        io_uring_prep_poll_remove(sqe, (uint64_t)(uintptr_t)op);
-        io_uring_sqe_set_data(sqe, NULL);
         while (op->list != &r->ready) {
-                (void)io_uring_submit_and_wait(&u->ring, 1);
+                struct io_uring_sqe *sqe = uring_sqe(u);
+
+                if (sqe) {
+                        io_uring_prep_poll_remove(sqe, (uint64_t)(uintptr_t)op);
+                        io_uring_sqe_set_data(sqe, NULL);
+                }
+                (void)io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &soon, NULL);
                 uring_reap(r);
         }
 }
