@@ -7,6 +7,7 @@
  * files and do not need us.
  */
 #include <curl/curl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -204,6 +205,9 @@ int main(int argc, char *argv[]) {
         pthread_sigmask(SIG_BLOCK, &signals, NULL);
         signal(SIGPIPE, SIG_IGN);
         curl_global_init(CURL_GLOBAL_DEFAULT);
+        /* Memory beside the arena stays small: few heaps for many threads, and large buffers go back at once. */
+        (void)mallopt(M_ARENA_MAX, 2);
+        (void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
 
         r = start(&d, &e);
         if (r < 0)
