@@ -205,7 +205,7 @@ int main(int argc, char *argv[]) {
         pthread_sigmask(SIG_BLOCK, &signals, NULL);
         signal(SIGPIPE, SIG_IGN);
         curl_global_init(CURL_GLOBAL_DEFAULT);
-        /* Memory beside the arena stays small: few heaps for many threads, and large buffers go back at once. */
+        /* Memory beside the arena stays small: few heaps for many threads, large buffers go back at once. */
         (void)mallopt(M_ARENA_MAX, 2);
         (void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
 
