@@ -3,8 +3,10 @@
  * The ring on io_uring. An operation's submission queue entry carries its address; entries go to the kernel
  * together, in wait(). The wake eventfd is polled through the ring, so there is one place to sleep in.
  *
- * No IORING_SETUP_DEFER_TASKRUN: with it the removal of a poll was once waited for without end (2 GiB of zstd
- * from docker-registry, its sockets closing meanwhile), and the reactor with it.
+ * The thread that opens the ring is the only one that uses it (SINGLE_ISSUER), so the kernel leaves what is
+ * to be done on completion until that thread asks (DEFER_TASKRUN) and does not interrupt it. Between a socket
+ * becoming ready and the answer of its poll there is therefore any amount of our own work, which may take the
+ * readiness away again; see uring_poll_cancel().
  */
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -24,15 +26,17 @@
 struct uring {
         struct io_uring ring;
         bool wake_armed;
+        int removal; /* the kernel's answer to the last removal of a poll; -EINPROGRESS: none yet */
 };
 
-#define REMOVE_AGAIN_NS 20000000 /* 20 ms */
+static const char wake_tag;    /* its address stands for the poll of the wake eventfd */
+static const char removal_tag; /* and this one's for the removal of a poll */
 
-static const char wake_tag; /* its address stands for the poll of the wake eventfd */
-
-/* COOP_TASKRUN (5.19) spares interrupts of the reactor, TASKRUN_FLAG lets a peek see what waits for it. */
+/* DEFER_TASKRUN is of 6.1, COOP_TASKRUN, which does less for the same, of 5.19. TASKRUN_FLAG lets a peek see
+ * what waits for it. */
 static int uring_init(struct io_uring *ring, unsigned entries) {
         static const unsigned flags[] = {
+                IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
                 IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
                 0,
         };
@@ -152,7 +156,9 @@ static void uring_reap(struct ring *r) {
                 io_uring_cqe_seen(&u->ring, cqe);
                 if (data == &wake_tag)
                         uring_on_wake(r);
-                else if (data) /* none: the removal of a poll */
+                else if (data == &removal_tag)
+                        u->removal = result;
+                else
                         ring_finish(r, data, result);
         }
 }
@@ -172,22 +178,31 @@ static int uring_wait(struct ring *r, int timeout_ms) {
         return n < 0 ? n : 0;
 }
 
-/* The kernel answers every poll, a removed one too, and until then it knows the address of @op. A removal
- * that comes while the poll is being answered finds nothing, so it is asked for again until the answer is
- * here. */
+static void uring_ask_removal(struct uring *u, const struct ring_op *op) {
+        struct io_uring_sqe *sqe = uring_sqe(u);
+
+        if (!sqe)
+                return;
+        io_uring_prep_poll_remove(sqe, (uint64_t)(uintptr_t)op);
+        io_uring_sqe_set_data(sqe, (void *)&removal_tag);
+        u->removal = -EINPROGRESS;
+}
+
+/*
+ * The kernel answers every poll, a removed one too, and until then it knows the address of @op.
+ *
+ * While it is about to answer the poll it refuses the removal (EALREADY). Then it looks at the socket once more
+ * and, if what made it ready is gone by now, polls on: io_poll_check_events(), IOU_POLL_REISSUE. So a refused
+ * removal is asked for again.
+ */
 static void uring_poll_cancel(struct ring *r, struct ring_op *op) {
         struct uring *u = r->state;
-        struct __kernel_timespec soon = { .tv_nsec = REMOVE_AGAIN_NS };
-        struct io_uring_cqe *cqe;
 
+        u->removal = -EALREADY;
         while (op->list != &r->ready) {
-                struct io_uring_sqe *sqe = uring_sqe(u);
-
-                if (sqe) {
-                        io_uring_prep_poll_remove(sqe, (uint64_t)(uintptr_t)op);
-                        io_uring_sqe_set_data(sqe, NULL);
-                }
-                (void)io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &soon, NULL);
+                if (u->removal < 0 && u->removal != -EINPROGRESS)
+                        uring_ask_removal(u, op);
+                (void)io_uring_submit_and_wait(&u->ring, 1);
                 uring_reap(r);
         }
 }

@@ -295,6 +295,26 @@ static void test_cancelled_poll_is_free_at_once(void **state) {
         close(p[1]);
 }
 
+/* io_uring's answer to the first removal is that the poll is being answered just now; then it finds nothing to
+ * read any more, and polls on. */
+static void test_poll_whose_readiness_was_taken_away_is_cancelled(void **state) {
+        struct ring *r = ring_of(*state);
+        int p[2];
+        char c;
+        WATCHED(w);
+
+        assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+        ring_poll(r, &w.op, p[0], POLLIN);
+        assert_int_equal(ring_wait(r, 0), 0);
+        assert_int_equal(write(p[1], "x", 1), 1);
+        assert_int_equal(read(p[0], &c, 1), 1);
+        ring_poll_cancel(r, &w.op);
+        assert_int_equal(ring_wait(r, 0), 0);
+        assert_int_equal(w.ran, 0);
+        close(p[0]);
+        close(p[1]);
+}
+
 /* A poll that has fired, but whose callback did not run yet. */
 struct rivals {
         struct ring *ring;
@@ -571,6 +591,7 @@ int main(void) {
                 T(test_direct_write),
                 T(test_poll_reports_readiness_once),
                 T(test_cancelled_poll_is_free_at_once),
+                T(test_poll_whose_readiness_was_taken_away_is_cancelled),
                 T(test_poll_cancelled_by_another_callback_does_not_run),
                 T(test_many_polls_are_told_apart),
                 T(test_poll_without_memory_waits_for_it),
