@@ -490,7 +490,7 @@ static void test_deep_trees_are_built_and_too_deep_ones_refused(void **state) {
         model_plan_free(p);
 }
 
-int main(int argc, char *argv[]) {
+int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 T(test_layers_lie_over_each_other_as_oci_says),
@@ -506,7 +506,5 @@ int main(int argc, char *argv[]) {
                 T(test_deep_trees_are_built_and_too_deep_ones_refused),
         };
 
-        if (argc > 1)
-                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -155,7 +155,7 @@ static void test_a_small_disk_has_no_reserve(void **state) {
         assert_true(size_of(f, "root/reserve") <= 0);
 }
 
-int main(int argc, char *argv[]) {
+int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, full_teardown)
         const struct CMUnitTest tests[] = {
                 T(test_the_log_is_not_mapped),
@@ -166,7 +166,5 @@ int main(int argc, char *argv[]) {
         };
 
         private_mounts_or_skip();
-        if (argc > 1)
-                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -246,7 +246,7 @@ static void test_threads_stage_build_and_remove_the_same_model_at_once(void **st
         assert_staging_empty(f);
 }
 
-int main(int argc, char *argv[]) {
+int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 T(test_a_layer_is_found_once_it_is_sealed),
@@ -260,7 +260,5 @@ int main(int argc, char *argv[]) {
                 T(test_threads_stage_build_and_remove_the_same_model_at_once),
         };
 
-        if (argc > 1)
-                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

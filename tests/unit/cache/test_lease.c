@@ -455,7 +455,7 @@ static void test_threads_publish_and_unpublish_at_once(void **state) {
         free(p);
 }
 
-int main(int argc, char *argv[]) {
+int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, leases_teardown)
         const struct CMUnitTest tests[] = {
                 T(test_a_published_model_can_be_read_and_not_written),
@@ -480,8 +480,6 @@ int main(int argc, char *argv[]) {
                 T(test_threads_publish_and_unpublish_at_once),
         };
 
-        if (argc > 1)
-                cmocka_set_test_filter(argv[1]);
         private_mounts_or_skip();
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -257,7 +257,7 @@ static void test_removing_what_is_not_here_is_said(void **state) {
         assert_int_equal(e.kind, ERROR_NOT_FOUND);
 }
 
-int main(int argc, char *argv[]) {
+int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 T(test_a_model_tells_what_it_is),
@@ -273,7 +273,5 @@ int main(int argc, char *argv[]) {
                 T(test_removing_what_is_not_here_is_said),
         };
 
-        if (argc > 1)
-                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

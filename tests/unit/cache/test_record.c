@@ -217,7 +217,7 @@ static void test_names_that_are_not_text_are_refused_with_a_reason(void **state)
         model_plan_free(p);
 }
 
-int main(int argc, char *argv[]) {
+int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_a_layer_is_read_back_as_it_was_written),
                 cmocka_unit_test(test_wrong_layer_records_are_refused),
@@ -229,7 +229,5 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(test_names_that_are_not_text_are_refused_with_a_reason),
         };
 
-        if (argc > 1)
-                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

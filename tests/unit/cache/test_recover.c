@@ -306,7 +306,7 @@ static void test_strangers_in_the_store_are_removed(void **state) {
         assert_model_tree(f->cache, &key, "file=text");
 }
 
-int main(int argc, char *argv[]) {
+int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 T(test_a_second_process_is_refused),
@@ -326,7 +326,5 @@ int main(int argc, char *argv[]) {
                 T(test_strangers_in_the_store_are_removed),
         };
 
-        if (argc > 1)
-                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -238,7 +238,7 @@ static void test_a_record_that_cannot_be_read_stops_the_start_and_removes_nothin
         assert_model_tree(f->cache, &key, "file=text");
 }
 
-int main(int argc, char *argv[]) {
+int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 T(test_a_mounted_model_gets_its_broken_record_again_from_the_index),
@@ -250,7 +250,5 @@ int main(int argc, char *argv[]) {
         };
 
         private_mounts_or_skip();
-        if (argc > 1)
-                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -331,7 +331,7 @@ static void test_a_full_disk_can_be_opened_again(void **state) {
         assert_model_tree(f->cache, &key, "file=text");
 }
 
-int main(int argc, char *argv[]) {
+int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 #define FULL(name) cmocka_unit_test_setup_teardown(name, full_setup, full_teardown)
         const struct CMUnitTest tests[] = {
@@ -352,8 +352,6 @@ int main(int argc, char *argv[]) {
         };
         int failed;
 
-        if (argc > 1)
-                cmocka_set_test_filter(argv[1]);
         failed = cmocka_run_group_tests(tests, NULL, NULL);
         if (failed == 0)
                 private_mounts_or_skip();
