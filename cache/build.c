@@ -45,7 +45,7 @@ static int open_layer(struct cache *c, const struct plan_blob *blob, struct erro
         char text[DIGEST_TEXT_SIZE];
         int fd;
 
-        if (!cache_layer_find(c, &blob->digest, blob->packing, NULL))
+        if (!cache_layer_find(c, &blob->digest, cache_form_of(blob), NULL))
                 return error_set(e, ERROR_NOT_FOUND, "layer %s is not here",
                                  digest_format(&blob->digest, text));
         fd = cache_layer_open(c, &blob->digest, e);
@@ -97,11 +97,12 @@ static int lay_archive(struct cache_tree *t, const struct build *b, size_t i, st
 }
 
 static int lay_raw(struct cache_tree *t, const struct build *b, size_t i, struct error *e) {
+        const struct plan_blob *blob = &b->plan->blobs[i];
         struct stat st;
 
-        if (!b->plan->blobs[i].path)
+        if (!blob->path)
                 return error_set(e, ERROR_INVALID, "a blob has no path");
-        if (fstatat(b->layer_fds[i], "blob", &st, AT_SYMLINK_NOFOLLOW) < 0)
+        if (fstatat(b->layer_fds[i], cache_layer_file(cache_form_of(blob)), &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return error_errno(e, errno, "look at a blob");
         return cache_tree_put_raw(t, b->plan->blobs, (unsigned)i, (uint64_t)st.st_size, e);
 }

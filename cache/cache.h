@@ -2,11 +2,12 @@
 /*
  * cache: models on this node's disk.
  *
- *   <root>/layers/sha256/<hex>/blob, tree/   one raw blob, or one unpacked layer; beside it its record,
- *                                            blob.json or tree.json
+ *   <root>/layers/sha256/<hex>/blob, content, tree/
+ *                                            what the blob of this digest holds, in each form that somebody
+ *                                            has asked for; beside it its record, blob.json and so on
  *   <root>/models/sha256/<key>/              one model as pods see it: hard links into layers; beside it its
  *                                            record, <key>.json
- *   <root>/staging/<hex>.blob/, <hex>.tree/  what is being written
+ *   <root>/staging/<hex>.<form>/              what is being written
  *   <root>/index.db                          SQLite (WAL): models, layers, tags, leases, pins, last use, hits
  *
  * What is under layers/ or models/ is complete and durable: it got there by one rename after its digest had
@@ -40,22 +41,31 @@ int cache_tag_put(struct cache *c, const char *reference, const struct digest *d
 
 /* ---- layers ---- */
 
+/* The same bytes on the wire may be kept as they are, or decoded, or unpacked: these are different layers. */
+enum cache_form {
+        CACHE_BLOB,    /* a file, as on the wire */
+        CACHE_CONTENT, /* a file, decoded */
+        CACHE_TREE,    /* a directory, unpacked */
+        _CACHE_FORM_MAX,
+};
+enum cache_form cache_form_of(const struct plan_blob *b);
+
 struct cache_layer {
         struct digest digest;
-        enum plan_packing packing;
+        enum cache_form form;
         uint64_t size;  /* of the blob on the wire */
         uint64_t bytes; /* of the files */
         uint64_t files;
 };
 
-bool cache_layer_find(struct cache *c, const struct digest *digest, enum plan_packing packing,
+bool cache_layer_find(struct cache *c, const struct digest *digest, enum cache_form form,
                       struct cache_layer *ret /* may be NULL */);
 
 /* A layer being written. Its directory descriptor is for the engine: raw data goes to the file "blob" in it,
- * archive members go below the directory "tree". */
+ * decoded or not, archive members go below the directory "tree". */
 struct cache_staging;
 int cache_staging_begin(struct cache_staging **ret, struct cache *c, const struct digest *digest,
-                        enum plan_packing packing, struct error *e);
+                        enum cache_form form, struct error *e);
 int cache_staging_dir(const struct cache_staging *s); /* borrowed; "blob" or "tree" is made below it */
 /* The digest has matched and every file's data is durable: writes the record, renames, syncs the directories,
  * enters the index. Frees @s in every case. If someone else was faster that is success. */

@@ -65,10 +65,10 @@ static int remove_files(struct cache *c, const struct cache_layer *l, const char
 
         if (fd < 0)
                 return fd == -ENOENT ? 0 : fd;
-        r = cache_discard(c, fd, cache_layer_file(l->packing), e);
+        r = cache_discard(c, fd, cache_layer_file(l->form), e);
         if (r < 0)
                 return r;
-        if (unlinkat(fd, cache_layer_record(l->packing), 0) < 0 && errno != ENOENT)
+        if (unlinkat(fd, cache_layer_record(l->form), 0) < 0 && errno != ENOENT)
                 return error_errno(e, errno, "remove the record of layer %s", hex);
         if (unlinkat(c->layers_fd, hex, AT_REMOVEDIR) < 0 && errno != ENOTEMPTY && errno != EEXIST &&
             errno != ENOENT)

@@ -39,7 +39,7 @@ int cache_index_tag_put(struct cache_index *ix, const char *reference, const str
 
 /* ---- layers ---- */
 
-bool cache_index_layer_find(struct cache_index *ix, const struct digest *d, enum plan_packing p,
+bool cache_index_layer_find(struct cache_index *ix, const struct digest *d, enum cache_form form,
                             struct cache_layer *ret);
 int cache_index_layer_put(struct cache_index *ix, const struct cache_layer *l, struct error *e);
 /* 1: it was there and no model used it, now it is not here; 0: it stays. */

@@ -73,7 +73,7 @@ int cache_index_enter_model(struct cache_index *ix, const struct cache_record *r
                           m->created_ms, m->expires_ms, (int64_t)m->pinned, m->last_used_ms);
         for (size_t i = 0; r >= 0 && i < rec->n_layers; i++)
                 r = cache_sql_run(ix->sql, CACHE_ST_MODEL_LAYER_PUT, e, "ddi", &m->key,
-                                  &rec->layers[i].digest, (int64_t)rec->layers[i].packing);
+                                  &rec->layers[i].digest, (int64_t)rec->layers[i].form);
         return r < 0 ? r : 0;
 }
 

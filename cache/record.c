@@ -17,6 +17,11 @@
 #define RECORD_LAYERS_MAX 4096 /* far above what a manifest may list */
 
 static const char *const packing_names[] = { [PLAN_RAW] = "raw", [PLAN_TAR] = "tar" };
+static const char *const form_names[_CACHE_FORM_MAX] = {
+        [CACHE_BLOB] = "blob",
+        [CACHE_CONTENT] = "content",
+        [CACHE_TREE] = "tree",
+};
 static const char *const codec_names[] = {
         [PLAN_CODEC_NONE] = "none",
         [PLAN_CODEC_GZIP] = "gzip",
@@ -38,18 +43,18 @@ static int get_digest(struct digest *ret, const json_t *o, const char *key, stru
         return 0;
 }
 
-static int get_packing(enum plan_packing *ret, const json_t *o, struct error *e) {
+static int get_form(enum cache_form *ret, const json_t *o, struct error *e) {
         const char *text;
-        int r = json_get_string(&text, o, "packing", e);
+        int r = json_get_string(&text, o, "form", e);
 
         if (r < 0)
                 return r;
-        for (unsigned i = 0; i < sizeof packing_names / sizeof *packing_names; i++)
-                if (strcmp(text, packing_names[i]) == 0) {
+        for (unsigned i = 0; i < _CACHE_FORM_MAX; i++)
+                if (strcmp(text, form_names[i]) == 0) {
                         *ret = i;
                         return 0;
                 }
-        return error_set(e, ERROR_INVALID, "\"packing\" is neither raw nor tar");
+        return error_set(e, ERROR_INVALID, "\"form\" is not blob, content or tree");
 }
 
 static int get_bool(bool *ret, const json_t *o, const char *key, struct error *e) {
@@ -101,7 +106,7 @@ int cache_record_layer_print(char **ret, const struct cache_layer *l, struct err
         char digest[DIGEST_TEXT_SIZE];
 
         o = json_pack("{s:i, s:s, s:s, s:I, s:I, s:I}", "version", RECORD_VERSION, "digest",
-                      digest_format(&l->digest, digest), "packing", packing_names[l->packing], "size",
+                      digest_format(&l->digest, digest), "form", form_names[l->form], "size",
                       (json_int_t)l->size, "bytes", (json_int_t)l->bytes, "files", (json_int_t)l->files);
         return o ? print(ret, o, e) : out_of_memory(e);
 }
@@ -113,7 +118,7 @@ int cache_record_layer_parse(struct cache_layer *ret, const char *text, size_t l
 
         if ((r = json_parse(&o, text, len, RECORD_MAX, "layer record", e)) < 0 ||
             (r = check_version(o, e)) < 0 || (r = get_digest(&l.digest, o, "digest", e)) < 0 ||
-            (r = get_packing(&l.packing, o, e)) < 0 || (r = json_get_size(&l.size, o, "size", e)) < 0 ||
+            (r = get_form(&l.form, o, e)) < 0 || (r = json_get_size(&l.size, o, "size", e)) < 0 ||
             (r = json_get_size(&l.bytes, o, "bytes", e)) < 0 ||
             (r = json_get_size(&l.files, o, "files", e)) < 0)
                 return r;
@@ -140,11 +145,11 @@ static json_t *layers_of(const struct model_plan *plan) {
         for (size_t i = 0; array && i < plan->n_blobs; i++) {
                 const struct plan_blob *b = &plan->blobs[i];
                 char digest[DIGEST_TEXT_SIZE];
-                json_t *o =
-                    json_pack("{s:s, s:s, s:I, s:s, s:s, s:s}", "digest", digest_format(&b->digest, digest),
-                              "mediaType", b->media_type ? b->media_type : "", "size", (json_int_t)b->size,
-                              "packing", packing_names[b->packing], "codec", codec_names[b->codec], "path",
-                              b->path ? b->path : "");
+                json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:s}", "digest",
+                                      digest_format(&b->digest, digest), "mediaType",
+                                      b->media_type ? b->media_type : "", "size", (json_int_t)b->size, "form",
+                                      form_names[cache_form_of(b)], "packing", packing_names[b->packing],
+                                      "codec", codec_names[b->codec], "path", b->path ? b->path : "");
 
                 if (!o || json_array_append_new(array, o) < 0) {
                         json_decref(array);
@@ -193,8 +198,8 @@ static json_t *refs_of(const struct cache_record *rec) {
         for (size_t i = 0; array && i < rec->n_layers; i++) {
                 const struct cache_layer_ref *l = &rec->layers[i];
                 char digest[DIGEST_TEXT_SIZE];
-                json_t *o = json_pack("{s:s, s:s}", "digest", digest_format(&l->digest, digest), "packing",
-                                      packing_names[l->packing]);
+                json_t *o = json_pack("{s:s, s:s}", "digest", digest_format(&l->digest, digest), "form",
+                                      form_names[l->form]);
 
                 if (!o || json_array_append_new(array, o) < 0) {
                         json_decref(array);
@@ -256,7 +261,7 @@ static int parse_layers(struct cache_record *rec, const json_t *o, struct error 
                 return error_errno(e, ENOMEM, "read a record");
         json_array_foreach (array, i, item) {
                 if ((r = get_digest(&rec->layers[i].digest, item, "digest", e)) < 0 ||
-                    (r = get_packing(&rec->layers[i].packing, item, e)) < 0)
+                    (r = get_form(&rec->layers[i].form, item, e)) < 0)
                         return r;
                 rec->n_layers++;
         }

@@ -13,7 +13,7 @@
 /* A layer by its identity on disk. */
 struct cache_layer_ref {
         struct digest digest;
-        enum plan_packing packing;
+        enum cache_form form;
 };
 
 struct cache_record {

@@ -20,12 +20,30 @@
 
 /* ---- names ---- */
 
-const char *cache_layer_file(enum plan_packing p) {
-        return p == PLAN_RAW ? "blob" : "tree";
+enum cache_form cache_form_of(const struct plan_blob *b) {
+        if (b->packing == PLAN_TAR)
+                return CACHE_TREE;
+        return b->codec == PLAN_CODEC_NONE ? CACHE_BLOB : CACHE_CONTENT;
 }
 
-const char *cache_layer_record(enum plan_packing p) {
-        return p == PLAN_RAW ? "blob.json" : "tree.json";
+const char *cache_layer_file(enum cache_form form) {
+        static const char *const names[_CACHE_FORM_MAX] = {
+                [CACHE_BLOB] = "blob",
+                [CACHE_CONTENT] = "content",
+                [CACHE_TREE] = "tree",
+        };
+
+        return names[form];
+}
+
+const char *cache_layer_record(enum cache_form form) {
+        static const char *const names[_CACHE_FORM_MAX] = {
+                [CACHE_BLOB] = "blob.json",
+                [CACHE_CONTENT] = "content.json",
+                [CACHE_TREE] = "tree.json",
+        };
+
+        return names[form];
 }
 
 int cache_layer_open(struct cache *c, const struct digest *digest, struct error *e) {

@@ -79,8 +79,8 @@ static inline void cache_guard_scope_end(struct cache_guard_scope *s) {
 
 /* ---- names on disk (store.c) ---- */
 
-const char *cache_layer_file(enum plan_packing p);   /* "blob", "tree" */
-const char *cache_layer_record(enum plan_packing p); /* "blob.json", "tree.json" */
+const char *cache_layer_file(enum cache_form form);   /* "blob", "content", "tree" */
+const char *cache_layer_record(enum cache_form form); /* "blob.json", … */
 /* The directory of @digest below layers/; -ENOENT without a text if there is none. */
 int cache_layer_open(struct cache *c, const struct digest *digest, struct error *e);
 void cache_model_record_name(char name[static DIGEST_HEX_SIZE + 5], const struct digest *key);

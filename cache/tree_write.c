@@ -9,6 +9,7 @@
  * is written.
  */
 #include "base/path.h"
+#include "cache/store.h"
 #include "cache/tree.h"
 
 #include <fcntl.h>
@@ -68,7 +69,7 @@ static bool mark(struct writer *w, struct cache_tree_node *n) {
 
 /* ---- files ---- */
 
-/* Where the file lies below its layer's directory in the store: w->source, "tree/dir/name" or "blob". */
+/* Where the file lies below its layer's directory in the store: w->source, "tree/dir/name", or "blob" and the like. */
 static int find_source(struct writer *w, const struct cache_tree_node *n, struct error *e) {
         const struct plan_blob *b = &w->blobs[n->layer];
         char path[PATH_MAX];
@@ -77,7 +78,7 @@ static int find_source(struct writer *w, const struct cache_tree_node *n, struct
         int len;
 
         if (n->raw) {
-                memcpy(w->source, "blob", sizeof "blob");
+                snprintf(w->source, sizeof w->source, "%s", cache_layer_file(cache_form_of(b)));
                 return 0;
         }
         if (!p && cache_tree_path(n, path) == 0)

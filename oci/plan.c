@@ -22,6 +22,10 @@ int plan_format_parse(const char *name) {
         return -EINVAL;
 }
 
+bool plan_blob_is_same(const struct plan_blob *a, const struct plan_blob *b) {
+        return a->packing == b->packing && a->codec == b->codec && digest_equal(&a->digest, &b->digest);
+}
+
 void model_plan_free(struct model_plan *p) {
         if (!p)
                 return;

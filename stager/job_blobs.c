@@ -26,8 +26,7 @@ int job_list_blobs(struct job *j, struct error *e) {
         for (size_t i = 0; i < p->n_blobs; i++) {
                 bool seen = false;
                 for (size_t k = 0; k < n && !seen; k++)
-                        seen = p->blobs[blobs[k].index].packing == p->blobs[i].packing &&
-                               digest_equal(&p->blobs[blobs[k].index].digest, &p->blobs[i].digest);
+                        seen = plan_blob_is_same(&p->blobs[blobs[k].index], &p->blobs[i]);
                 if (!seen)
                         blobs[n++].index = i;
         }
@@ -41,9 +40,8 @@ int job_list_blobs(struct job *j, struct error *e) {
 static bool is_promised(const struct job *j, const struct plan_blob *b) {
         for (const struct job *x = j->stager->jobs; x; x = x->next)
                 for (size_t i = 0; x != j && i < x->n_blobs; i++) {
-                        const struct plan_blob *other = &x->plan->blobs[x->blobs[i].index];
-                        if (x->blobs[i].reserved && !x->blobs[i].ready && other->packing == b->packing &&
-                            digest_equal(&other->digest, &b->digest))
+                        if (x->blobs[i].reserved && !x->blobs[i].ready &&
+                            plan_blob_is_same(&x->plan->blobs[x->blobs[i].index], b))
                                 return true;
                 }
         return false;
@@ -55,7 +53,7 @@ static int job_find_layer(const struct job *j, const struct plan_blob *b, struct
         struct cache_layer layer;
         char text[DIGEST_TEXT_SIZE];
 
-        if (!cache_layer_find(j->stager->cache, &b->digest, b->packing, &layer))
+        if (!cache_layer_find(j->stager->cache, &b->digest, cache_form_of(b), &layer))
                 return 0;
         if (layer.size == b->size)
                 return 1;

@@ -10,7 +10,7 @@
 
 static struct share *share_find(const struct stager *s, const struct plan_blob *blob) {
         for (struct share *x = s->shares; x; x = x->next)
-                if (x->packing == blob->packing && x->codec == blob->codec &&
+                if (x->form == cache_form_of(blob) && x->codec == blob->codec &&
                     digest_equal(&x->digest, &blob->digest))
                         return x;
         return NULL;
@@ -75,7 +75,7 @@ static void share_done(void *userdata, int result, const struct transfer_result 
                 error_copy(&error, e);
         else {
                 struct cache_layer layer = { .digest = x->digest,
-                                             .packing = x->packing,
+                                             .form = x->form,
                                              .size = x->size,
                                              .bytes = placed->bytes,
                                              .files = placed->files };
@@ -98,7 +98,7 @@ static int share_start(struct share *x, struct job *j, const struct job_blob *b,
                 r = cache_reservation_grow(x->reservation, blob->size, e);
         if (r < 0)
                 return r;
-        r = cache_staging_begin(&x->staging, s->cache, &blob->digest, blob->packing, e);
+        r = cache_staging_begin(&x->staging, s->cache, &blob->digest, x->form, e);
         if (r < 0)
                 return r;
 
@@ -145,7 +145,7 @@ int share_get(struct share **ret, bool *ret_started, struct job *j, const struct
                                      .refs = 2 /* the job's, the transfer's */,
                                      .stager = s,
                                      .digest = blob->digest,
-                                     .packing = blob->packing,
+                                     .form = cache_form_of(blob),
                                      .codec = blob->codec,
                                      .size = blob->size,
                                      .reservation = j->reservation,

@@ -23,7 +23,7 @@ struct share {
         struct stager *stager;
 
         struct digest digest;
-        enum plan_packing packing;
+        enum cache_form form;
         enum plan_codec codec;
         uint64_t size;
         struct transfer *transfer;
