@@ -56,6 +56,8 @@ struct cache_layer {
         uint64_t size;  /* of the blob on the wire */
         uint64_t bytes; /* of the files */
         uint64_t files;
+        bool is_private;      /* fetched with credentials that not everybody has… */
+        struct digest origin; /* …from here (oci_reference_origin()), and nobody else has shown to have it */
 };
 
 bool cache_layer_find(struct cache *c, const struct digest *digest, enum cache_form form,

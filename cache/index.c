@@ -17,7 +17,8 @@
 static const char schema[] =
     "BEGIN IMMEDIATE;"
     "CREATE TABLE layers (digest BLOB NOT NULL, form INTEGER NOT NULL, size INTEGER NOT NULL,"
-    " bytes INTEGER NOT NULL, files INTEGER NOT NULL, PRIMARY KEY (digest, form)) STRICT, WITHOUT ROWID;"
+    " bytes INTEGER NOT NULL, files INTEGER NOT NULL, private INTEGER NOT NULL, origin BLOB NOT NULL,"
+    " PRIMARY KEY (digest, form)) STRICT, WITHOUT ROWID;"
     "CREATE TABLE models (key BLOB PRIMARY KEY, manifest BLOB NOT NULL, reference TEXT NOT NULL,"
     " format INTEGER NOT NULL, size INTEGER NOT NULL, files INTEGER NOT NULL, private INTEGER NOT NULL,"
     " created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, pinned INTEGER NOT NULL,"
@@ -42,13 +43,14 @@ _Static_assert(SCHEMA_VERSION == 2, "the number in the schema is the version");
         " last_used_ms, hits, (SELECT count(*) FROM leases WHERE leases.model = models.key)"
 
 static const char *const statements[_CACHE_ST_MAX] = {
-        [CACHE_ST_LAYER_FIND] = "SELECT size, bytes, files FROM layers WHERE digest = ? AND form = ?",
-        [CACHE_ST_LAYER_PUT] = "INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?)",
+        [CACHE_ST_LAYER_FIND] = "SELECT digest, form, size, bytes, files, private, origin FROM layers WHERE "
+                                "digest = ? AND form = ?",
+        [CACHE_ST_LAYER_PUT] = "INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?, ?, ?)",
         [CACHE_ST_LAYER_DELETE_UNUSED] =
             "DELETE FROM layers WHERE digest = ?1 AND form = ?2 AND NOT EXISTS"
             " (SELECT 1 FROM model_layers m WHERE m.digest = ?1 AND m.form = ?2)",
         [CACHE_ST_LAYERS_UNUSED] =
-            "SELECT digest, form, size, bytes, files FROM layers l WHERE NOT EXISTS"
+            "SELECT digest, form, size, bytes, files, private, origin FROM layers l WHERE NOT EXISTS"
             " (SELECT 1 FROM model_layers m WHERE m.digest = l.digest AND m.form = l.form)",
         [CACHE_ST_SUMS] =
             "SELECT (SELECT count(*) FROM models), (SELECT count(*) FROM layers),"
@@ -277,27 +279,39 @@ int cache_index_rows(void **ret, size_t *ret_n, struct cache_index *ix, sqlite3_
 
 /* ---- layers ---- */
 
+static int read_layer(struct cache_layer *ret, sqlite3_stmt *st, struct error *e) {
+        int r;
+
+        if ((r = cache_sql_column_digest(&ret->digest, st, 0, e)) < 0 ||
+            (r = cache_sql_column_digest(&ret->origin, st, 6, e)) < 0)
+                return r;
+        ret->form = (enum cache_form)sqlite3_column_int64(st, 1);
+        ret->size = (uint64_t)sqlite3_column_int64(st, 2);
+        ret->bytes = (uint64_t)sqlite3_column_int64(st, 3);
+        ret->files = (uint64_t)sqlite3_column_int64(st, 4);
+        ret->is_private = sqlite3_column_int64(st, 5);
+        return 0;
+}
+
 bool cache_index_layer_find(struct cache_index *ix, const struct digest *d, enum cache_form form,
                             struct cache_layer *ret) {
         LOCK_SCOPE(&ix->lock);
         _cleanup_row_ sqlite3_stmt *st = NULL;
+        struct cache_layer l = { 0 };
 
         if (cache_sql_start(&st, ix->sql, CACHE_ST_LAYER_FIND, NULL, "di", d, (int64_t)form) < 0 ||
-            cache_sql_step(ix->sql, st, NULL) <= 0)
+            cache_sql_step(ix->sql, st, NULL) <= 0 || read_layer(&l, st, NULL) < 0)
                 return false;
         if (ret)
-                *ret = (struct cache_layer){ .digest = *d,
-                                             .form = form,
-                                             .size = (uint64_t)sqlite3_column_int64(st, 0),
-                                             .bytes = (uint64_t)sqlite3_column_int64(st, 1),
-                                             .files = (uint64_t)sqlite3_column_int64(st, 2) };
+                *ret = l;
         return true;
 }
 
 int cache_index_layer_put(struct cache_index *ix, const struct cache_layer *l, struct error *e) {
         LOCK_SCOPE(&ix->lock);
-        int r = cache_sql_run(ix->sql, CACHE_ST_LAYER_PUT, e, "diiii", &l->digest, (int64_t)l->form,
-                              (int64_t)l->size, (int64_t)l->bytes, (int64_t)l->files);
+        int r = cache_sql_run(ix->sql, CACHE_ST_LAYER_PUT, e, "diiiiid", &l->digest, (int64_t)l->form,
+                              (int64_t)l->size, (int64_t)l->bytes, (int64_t)l->files, (int64_t)l->is_private,
+                              &l->origin);
 
         return r < 0 ? r : 0;
 }
@@ -306,18 +320,6 @@ int cache_index_layer_delete_unused(struct cache_index *ix, const struct cache_l
         LOCK_SCOPE(&ix->lock);
 
         return cache_sql_run(ix->sql, CACHE_ST_LAYER_DELETE_UNUSED, e, "di", &l->digest, (int64_t)l->form);
-}
-
-static int read_layer(struct cache_layer *ret, sqlite3_stmt *st, struct error *e) {
-        int r = cache_sql_column_digest(&ret->digest, st, 0, e);
-
-        if (r < 0)
-                return r;
-        ret->form = (enum cache_form)sqlite3_column_int64(st, 1);
-        ret->size = (uint64_t)sqlite3_column_int64(st, 2);
-        ret->bytes = (uint64_t)sqlite3_column_int64(st, 3);
-        ret->files = (uint64_t)sqlite3_column_int64(st, 4);
-        return 0;
 }
 
 int cache_index_layers_unused(struct cache_index *ix, struct cache_layer **ret, size_t *ret_n,

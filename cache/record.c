@@ -103,11 +103,12 @@ static int print(char **ret, const json_t *o, struct error *e) {
 
 int cache_record_layer_print(char **ret, const struct cache_layer *l, struct error *e) {
         _cleanup_json_ json_t *o = NULL;
-        char digest[DIGEST_TEXT_SIZE];
+        char digest[DIGEST_TEXT_SIZE], origin[DIGEST_TEXT_SIZE];
 
-        o = json_pack("{s:i, s:s, s:s, s:I, s:I, s:I}", "version", RECORD_VERSION, "digest",
+        o = json_pack("{s:i, s:s, s:s, s:I, s:I, s:I, s:b, s:s}", "version", RECORD_VERSION, "digest",
                       digest_format(&l->digest, digest), "form", form_names[l->form], "size",
-                      (json_int_t)l->size, "bytes", (json_int_t)l->bytes, "files", (json_int_t)l->files);
+                      (json_int_t)l->size, "bytes", (json_int_t)l->bytes, "files", (json_int_t)l->files,
+                      "private", (int)l->is_private, "origin", digest_format(&l->origin, origin));
         return o ? print(ret, o, e) : out_of_memory(e);
 }
 
@@ -120,7 +121,9 @@ int cache_record_layer_parse(struct cache_layer *ret, const char *text, size_t l
             (r = check_version(o, e)) < 0 || (r = get_digest(&l.digest, o, "digest", e)) < 0 ||
             (r = get_form(&l.form, o, e)) < 0 || (r = json_get_size(&l.size, o, "size", e)) < 0 ||
             (r = json_get_size(&l.bytes, o, "bytes", e)) < 0 ||
-            (r = json_get_size(&l.files, o, "files", e)) < 0)
+            (r = json_get_size(&l.files, o, "files", e)) < 0 ||
+            (r = get_bool(&l.is_private, o, "private", e)) < 0 ||
+            (r = get_digest(&l.origin, o, "origin", e)) < 0)
                 return r;
         *ret = l;
         return 0;

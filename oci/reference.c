@@ -321,3 +321,10 @@ bool oci_reference_wants_always(const struct oci_reference *r) {
 char *oci_reference_pinned(const struct oci_reference *r, const struct digest *digest) {
         return compose(r, digest);
 }
+
+int oci_reference_origin(struct digest *ret, const struct oci_reference *r) {
+        _cleanup_free_ char *name = NULL;
+        int n = asprintf(&name, "%s/%s", r->is_layout ? "oci-layout:" : r->host, r->repository);
+
+        return n < 0 ? -ENOMEM : digest_of(ret, name, (size_t)n);
+}

@@ -33,5 +33,7 @@ DEFINE_CLEANUP(struct oci_reference *, oci_reference_free);
 
 /* Kubernetes' default: Always for the tag "latest", IfNotPresent for other tags and for digests. */
 bool oci_reference_wants_always(const struct oci_reference *r);
+/* Names the repository, whatever tag or digest: equal for references that one permission to read covers. */
+int oci_reference_origin(struct digest *ret, const struct oci_reference *r);
 /* The text with @digest instead of tag: "host/repo@sha256:…"; to be freed. */
 char *oci_reference_pinned(const struct oci_reference *r, const struct digest *digest);

@@ -204,6 +204,28 @@ static int job_plan(struct job *j, const struct digest *digest, struct error *e)
         return 0;
 }
 
+/*
+ * 1: the model is here and may be had. A private one may by who has just shown to be able to read the
+ * repository that it came from; for another repository, which may only pretend to have it, 0: all that is
+ * private in it is to be fetched from there first.
+ */
+static int job_may_have_model(struct job *j, struct error *e) {
+        _cleanup_(oci_reference_freep) struct oci_reference *from = NULL;
+        _cleanup_(cache_model_freep) struct cache_model *m = NULL;
+        struct digest ours, its;
+
+        if (cache_model_find(j->stager->cache, &j->key, &m) < 0)
+                return 0;
+        if (!m->is_private)
+                return 1;
+        int r = oci_reference_parse(&from, m->reference, e);
+        if (r < 0)
+                return r;
+        if ((r = oci_reference_origin(&ours, j->reference)) < 0 || (r = oci_reference_origin(&its, from)) < 0)
+                return error_errno(e, r, "cannot stage %s", j->reference->text);
+        return digest_equal(&ours, &its);
+}
+
 static struct job *find_claimant(const struct job *j) {
         for (struct job *x = j->stager->jobs; x; x = x->next)
                 if (x != j && x->claimed && digest_equal(&x->key, &j->key))
@@ -232,10 +254,8 @@ static int job_claim(struct job *j, struct error *e) {
                 job_unref(other);
                 if (s->stopping)
                         return error_set(e, ERROR_CANCELLED, "the daemon is stopping");
-                if (ready) {
-                        j->result = STAGE_JOINED;
+                if (ready)
                         return 1;
-                }
         }
 }
 
@@ -267,6 +287,26 @@ static int job_make(struct job *j, struct error *e) {
         return r;
 }
 
+/* Makes the model, or waits until another job has, or finds that one did a moment ago by another reference. */
+static int job_obtain(struct job *j, struct error *e) {
+        for (;;) {
+                int joined = job_claim(j, e);
+                if (joined < 0)
+                        return joined;
+                int r = job_may_have_model(j, e);
+                if (r < 0)
+                        return r;
+                if (r == 1) {
+                        j->result = joined ? STAGE_JOINED : STAGE_HIT;
+                        return 0;
+                }
+                if (!joined) {
+                        j->result = STAGE_MISS;
+                        return job_make(j, e);
+                }
+        }
+}
+
 static int job_work(struct job *j, struct error *e) {
         _cleanup_free_ char *pinned = NULL;
         struct digest digest;
@@ -277,21 +317,9 @@ static int job_work(struct job *j, struct error *e) {
         r = job_plan(j, &digest, e);
         if (r < 0)
                 return r;
-        r = job_claim(j, e);
+        r = job_obtain(j, e);
         if (r < 0)
                 return r;
-        if (r == 0) {
-                _cleanup_(cache_model_freep) struct cache_model *m = NULL;
-                if (cache_model_find(j->stager->cache, &j->key, &m) >=
-                    0) /* by another reference, a moment ago */
-                        j->result = STAGE_HIT;
-                else {
-                        j->result = STAGE_MISS;
-                        r = job_make(j, e);
-                        if (r < 0)
-                                return r;
-                }
-        }
         pinned = oci_reference_pinned(j->reference, &digest);
         r = pinned ? job_remember_tag(j, pinned, e)
                    : error_errno(e, ENOMEM, "cannot remember %s", j->reference->text);

@@ -114,6 +114,7 @@ int job_list_blobs(struct job *j, struct error *e);
 int job_reserve(struct job *j, struct error *e);
 int job_fetch(struct job *j, struct error *e);
 void job_release_layers(struct job *j);
+bool job_blob_is_private(const struct job *j, const struct plan_blob *b);
 
 /* "REF" or "REF#platform": under which name the manifest that a reference meant is remembered. */
 char *job_tag_name(const char *reference_text, const struct oci_selection *selection);

@@ -47,13 +47,28 @@ static bool is_promised(const struct job *j, const struct plan_blob *b) {
         return false;
 }
 
-/* 1: the blob is here, 0: it is not. A manifest that lies about its size is refused here as it would be on
- * the wire. */
+/* Of a repository that a kit builds on we know only that this asker may read it. */
+bool job_blob_is_private(const struct job *j, const struct plan_blob *b) {
+        return j->is_private || b->source != 0;
+}
+
+/* To know a digest is not to be allowed to read what it stands for: a private layer is given to those who read
+ * from the repository that it came from. Others fetch it again, from where they may. */
+static bool may_have(const struct job *j, const struct plan_blob *b, const struct cache_layer *layer) {
+        struct digest origin;
+
+        return !layer->is_private || (oci_reference_origin(&origin, j->plan->sources[b->source]) == 0 &&
+                                      digest_equal(&origin, &layer->origin));
+}
+
+/* 1: the blob is here, 0: it is not, or not for us. A manifest that lies about its size is refused here as it
+ * would be on the wire. */
 static int job_find_layer(const struct job *j, const struct plan_blob *b, struct error *e) {
         struct cache_layer layer;
         char text[DIGEST_TEXT_SIZE];
 
-        if (!cache_layer_find(j->stager->cache, &b->digest, cache_form_of(b), &layer))
+        if (!cache_layer_find(j->stager->cache, &b->digest, cache_form_of(b), &layer) ||
+            !may_have(j, b, &layer))
                 return 0;
         if (layer.size == b->size)
                 return 1;

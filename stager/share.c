@@ -8,10 +8,13 @@
 #include "base/log.h"
 #include "stager/job.h"
 
-static struct share *share_find(const struct stager *s, const struct plan_blob *blob) {
+/* Who may not be given another one's private blob brings it himself, and so shows that he may have it. */
+static struct share *share_find(const struct stager *s, const struct plan_blob *blob,
+                                const struct digest *origin) {
         for (struct share *x = s->shares; x; x = x->next)
                 if (x->form == cache_form_of(blob) && x->codec == blob->codec &&
-                    digest_equal(&x->digest, &blob->digest))
+                    digest_equal(&x->digest, &blob->digest) &&
+                    (!x->is_private || digest_equal(&x->origin, origin)))
                         return x;
         return NULL;
 }
@@ -78,7 +81,9 @@ static void share_done(void *userdata, int result, const struct transfer_result 
                                              .form = x->form,
                                              .size = x->size,
                                              .bytes = placed->bytes,
-                                             .files = placed->files };
+                                             .files = placed->files,
+                                             .is_private = x->is_private,
+                                             .origin = x->origin };
                 result = cache_staging_seal(take_ptr(x->staging), &layer, &error);
         }
         cache_staging_abort(take_ptr(x->staging));
@@ -127,11 +132,15 @@ int share_get(struct share **ret, bool *ret_started, struct job *j, const struct
               struct error *e) {
         const struct plan_blob *blob = &j->plan->blobs[b->index];
         struct stager *s = j->stager;
+        struct digest origin;
         struct share *x;
 
+        int r = oci_reference_origin(&origin, j->plan->sources[blob->source]);
+        if (r < 0)
+                return error_errno(e, r, "cannot fetch a blob");
         {
                 LOCK_SCOPE(&s->lock);
-                x = share_find(s, blob);
+                x = share_find(s, blob, &origin);
                 *ret_started = !x;
                 if (x) {
                         x->refs++;
@@ -148,13 +157,15 @@ int share_get(struct share **ret, bool *ret_started, struct job *j, const struct
                                      .form = cache_form_of(blob),
                                      .codec = blob->codec,
                                      .size = blob->size,
+                                     .is_private = job_blob_is_private(j, blob),
+                                     .origin = origin,
                                      .reservation = j->reservation,
                                      .starter = j };
                 s->shares = x;
         }
 
         struct error error = { 0 };
-        int r = share_start(x, j, b, &error);
+        r = share_start(x, j, b, &error);
         if (r < 0) {
                 LOCK_SCOPE(&s->lock);
                 share_finish(x, r, &error);

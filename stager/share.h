@@ -26,6 +26,8 @@ struct share {
         enum cache_form form;
         enum plan_codec codec;
         uint64_t size;
+        bool is_private;      /* then only for those who read from the same repository, */
+        struct digest origin; /* this one */
         struct transfer *transfer;
         struct oci_blob *source;
         struct cache_staging *staging;

@@ -12,7 +12,9 @@ static void test_a_layer_is_read_back_as_it_was_written(void **state) {
                                  .form = CACHE_TREE,
                                  .size = 1ull << 40,
                                  .bytes = 12345,
-                                 .files = 7 };
+                                 .files = 7,
+                                 .is_private = true,
+                                 .origin = digest_named("repository") };
         struct cache_layer got;
         char *text;
         struct error e;
@@ -25,23 +27,29 @@ static void test_a_layer_is_read_back_as_it_was_written(void **state) {
         assert_int_equal(got.size, l.size);
         assert_int_equal(got.bytes, l.bytes);
         assert_int_equal(got.files, l.files);
+        assert_true(got.is_private);
+        assert_true(digest_equal(&got.origin, &l.origin));
         free(text);
 }
 
 static void test_wrong_layer_records_are_refused(void **state) {
+#define REST ",\"files\":1,\"private\":false,\"origin\":" DIGEST "}"
+        static const char good[] =
+            "{\"version\":1,\"digest\":" DIGEST ",\"form\":\"blob\",\"size\":1,\"bytes\":1" REST;
         static const char *const bad[] = {
                 "",
                 "null",
                 "{\"version\":1}",
-                "{\"version\":2,\"digest\":" DIGEST ",\"form\":\"blob\",\"size\":1,\"bytes\":1,\"files\":1}",
-                "{\"version\":1,\"digest\":\"sha512:00\",\"form\":\"blob\",\"size\":1,\"bytes\":1,"
-                "\"files\":1}",
-                "{\"version\":1,\"digest\":" DIGEST ",\"form\":\"zip\",\"size\":1,\"bytes\":1,\"files\":1}",
-                "{\"version\":1,\"digest\":" DIGEST ",\"form\":\"blob\",\"size\":-1,\"bytes\":1,\"files\":1}",
+                "{\"version\":2,\"digest\":" DIGEST ",\"form\":\"blob\",\"size\":1,\"bytes\":1" REST,
+                "{\"version\":1,\"digest\":\"sha512:00\",\"form\":\"blob\",\"size\":1,\"bytes\":1" REST,
+                "{\"version\":1,\"digest\":" DIGEST ",\"form\":\"zip\",\"size\":1,\"bytes\":1" REST,
+                "{\"version\":1,\"digest\":" DIGEST ",\"form\":\"blob\",\"size\":-1,\"bytes\":1" REST,
+                "{\"version\":1,\"digest\":" DIGEST ",\"form\":\"blob\",\"size\":1,\"bytes\":\"1\"" REST,
+                "{\"version\":1,\"digest\":" DIGEST ",\"form\":\"blob\",\"size\":1,\"bytes\":1" REST " x",
                 "{\"version\":1,\"digest\":" DIGEST
-                ",\"form\":\"blob\",\"size\":1,\"bytes\":\"1\",\"files\":1}",
+                ",\"form\":\"blob\",\"size\":1,\"bytes\":1,\"files\":1,\"origin\":" DIGEST "}",
                 "{\"version\":1,\"digest\":" DIGEST
-                ",\"form\":\"blob\",\"size\":1,\"bytes\":1,\"files\":1} x",
+                ",\"form\":\"blob\",\"size\":1,\"bytes\":1,\"files\":1,\"private\":true}",
         };
         struct cache_layer l = { .files = 99 };
         struct error e;
@@ -50,6 +58,7 @@ static void test_wrong_layer_records_are_refused(void **state) {
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
                 assert_true(cache_record_layer_parse(&l, bad[i], strlen(bad[i]), &e) < 0);
         assert_int_equal(l.files, 99); /* untouched by failures */
+        assert_ok(cache_record_layer_parse(&l, good, strlen(good), &e), &e);
 }
 
 static struct model_plan *sample_plan(void) {
