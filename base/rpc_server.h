@@ -50,7 +50,7 @@ struct rpc_server_options {
         const char *socket_path; /* must fit in sun_path; copied; the lock file ".<name>.lock" is beside it */
         const struct rpc_service *services; /* copied */
         size_t n_services;
-        unsigned max_calls;   /* calls that do not wait; 0: 32 */
+        unsigned max_calls;   /* calls that do not wait; 0: 256 */
         unsigned max_waiting; /* 0: 256 */
         unsigned max_message; /* bytes per request; 0: 4 MiB */
         unsigned grace_ms;

@@ -108,7 +108,9 @@ int oci_http_prepare(CURL *easy, const struct oci_http_target *t) {
         SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
         SET(CURLOPT_FAILONERROR, 0L);
         SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-        SET(CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
+        /* Refused while a transfer that never had a connection has left its buffer behind (libcurl 7.88): the next
+         * transfer uses that one, which has this size. */
+        (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
         SET(CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
         SET(CURLOPT_LOW_SPEED_LIMIT, LOW_SPEED_BYTES);
         SET(CURLOPT_LOW_SPEED_TIME, LOW_SPEED_SECONDS);
@@ -160,8 +162,9 @@ static struct session *session_take(struct oci_http *h) {
         return s->easy && s->multi ? take_ptr(s) : NULL;
 }
 
-static void session_give_back(struct oci_http *h, struct session *s) {
-        {
+/* @fit: its handle can be prepared again; one that could not may be broken for good. */
+static void session_give_back(struct oci_http *h, struct session *s, bool fit) {
+        if (fit) {
                 LOCK_SCOPE(&h->lock);
                 if (h->n_idle < IDLE_SESSIONS) {
                         s->next = h->idle;
@@ -275,20 +278,14 @@ static long status_of(CURL *easy) {
         return status;
 }
 
-/* Runs the request on @s and says what came of it. */
-static int session_perform(struct oci_http_response *r, struct session *s, const struct oci_http_request *req,
-                           struct error *e) {
-        struct sink sink = { .body = &r->body, .max = req->max_body, .cut = req->cut };
-
-        /* Even a failure leaves what has arrived in @r: the caller releases it in any case. */
-        r->body = (struct buf)BUF_INIT(req->max_body);
-        if (session_set_up(s, req, &sink) < 0)
-                return error_set(e, ERROR_INTERNAL, "out of memory");
+/* Runs the request on @s, which has been set up, and says what came of it. */
+static int session_perform(struct oci_http_response *r, struct session *s, struct sink *sink,
+                           const struct oci_http_request *req, struct error *e) {
         r->code = session_run(s, req);
         if (r->code == CURLE_SSL_CONNECT_ERROR && says_no_tls(s->detail))
                 r->code =
                     CURLE_USE_SSL_FAILED; /* unlike a broken handshake, this is not worth trying again */
-        if (r->code == CURLE_WRITE_ERROR && sink.full && req->cut) {
+        if (r->code == CURLE_WRITE_ERROR && sink->full && req->cut) {
                 r->code = CURLE_OK;
                 r->was_cut = true;
         }
@@ -303,7 +300,7 @@ static int session_perform(struct oci_http_response *r, struct session *s, const
                 return 0;
         if (r->code == CURLE_ABORTED_BY_CALLBACK)
                 return error_set(e, ERROR_CANCELLED, "cancelled while waiting for a registry");
-        if (sink.full)
+        if (sink->full)
                 return error_set(e, ERROR_INVALID,
                                  "the answer is longer than the %zu bytes that are allowed for it",
                                  req->max_body);
@@ -312,14 +309,17 @@ static int session_perform(struct oci_http_response *r, struct session *s, const
 
 int oci_http_perform(struct oci_http_response *ret, struct oci_http *h, const struct oci_http_request *req,
                      struct error *e) {
+        struct sink sink = { .body = &ret->body, .max = req->max_body, .cut = req->cut };
         struct session *s = session_take(h);
         int r;
 
-        *ret = (struct oci_http_response){ .code = CURLE_OUT_OF_MEMORY };
+        /* Even a failure leaves what has arrived in @ret: the caller releases it in any case. */
+        *ret = (struct oci_http_response){ .code = CURLE_OUT_OF_MEMORY, .body = BUF_INIT(req->max_body) };
         if (!s)
                 return error_set(e, ERROR_INTERNAL, "out of memory");
-        r = session_perform(ret, s, req, e);
-        session_give_back(h, s);
+        bool fit = session_set_up(s, req, &sink) == 0;
+        r = fit ? session_perform(ret, s, &sink, req, e) : error_set(e, ERROR_INTERNAL, "out of memory");
+        session_give_back(h, s, fit);
         if (log_enabled_topics & (1u << LOG_TOPIC_HTTP)) {
                 _cleanup_free_ char *shown = oci_url_shown(req->target.url);
 
