@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * conns: a fixed number of connections, each an easy handle that is used again and again.
+ *
  *   conn:  idle -> busy (one range of one fetch) -> idle
  *                   \-> paused (a stream without memory or credit) -> busy
  *
@@ -7,8 +9,14 @@
  * a large one. Each fetch may hold its share of the arena: when one more comes the shares shrink, and who
  * holds more gets no new range until it has read that off.
  *
- * An answer is judged twice: its headers before the first byte is stored, and the whole when it ends. curl's
- * connections live in the multi handle and are kept open from range to range.
+ * An answer is judged twice: its headers before the first byte is stored, and the whole when it ends.
+ *
+ *   all of the range is here  the range is gone
+ *   RETRY, LOCATE             the range waits for its time, or until the blob has been located again
+ *   NO_RANGES                 all requests of the blob are dropped, one stream takes their place (degrade())
+ *   FATAL                     the transfer fails
+ *
+ * curl's connections live in the multi handle and are kept open from range to range.
  */
 #include "stager/conns.h"
 
@@ -19,17 +27,17 @@
 #include <assert.h>
 
 #define CONN_MAGIC 0x434f4e4eu
-#define IDLE_MS 60000
+#define IDLE_MS 60000 /* conns_run() is called again after that in any case */
 
 struct conn {
         unsigned magic;
         struct conns *conns;
         CURL *easy;
-        struct fetch *fetch; /* NULL: idle */
-        struct range *range;
-        uint64_t from, to; /* as asked for */
-        int place;         /* in the budget */
-        bool judged, paused;
+        struct fetch *fetch;      /* NULL: idle */
+        struct range *range;      /* RUNNING; NULL: idle */
+        uint64_t from, to;        /* as asked for; [from, to) */
+        int place;                /* in the budget */
+        bool judged, paused;      /* the headers are; on_data() refused what curl gave, until resume() */
         size_t taken;             /* of what curl gives again after a pause */
         enum oci_verdict verdict; /* of the headers */
         struct error error;       /* why, unless the verdict is OK */
@@ -41,9 +49,9 @@ struct conns {
         struct sockets *sockets;
         struct budget budget;
         struct conn *all;
-        unsigned n;
-        size_t range_segments; /* as set */
-        unsigned per_host;
+        unsigned n;            /* engine.connections */
+        size_t range_segments; /* engine.rangeSize; small blobs get shorter ranges, see limits_of() */
+        unsigned per_host;     /* engine.connectionsPerHost */
         struct fetch *fetches; /* the next one's turn is the first's */
         unsigned n_fetches;
 };

@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * Two ways in, one way out:
+ *
+ *   at a registry    locate -> the first segment -> window; the reactor brings the rest -> next_of_window
+ *   in a layout      locate -> the file -> a segment of ARENA_OUTPUT, again and again   -> next_of_file
+ *                                                                      both -> digest -> the caller
+ *
  * The blob thread locates: it may block, the reactor may not. The first segment comes with the first answer;
  * a blob that is no larger is complete then and the reactor never hears of it. When an address expires the
- * reactor asks by WINDOW_LOCATE, which is heard when there is nothing left to read.
+ * reactor asks by WINDOW_LOCATE, which is heard when there is nothing left to read. A blob of no bytes is not
+ * located at all.
  */
 #include "stager/intake.h"
 

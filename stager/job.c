@@ -1,6 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a job, on its own thread: resolve, plan, claim the model, fetch what is missing, assemble.
+ * The life of a job, on its own thread.
+ *
+ *   job_wait_for_turn   no more than STAGER_MAX_RUNNING are at work
+ *   job_resolve         what the reference means: by the cache's tag, else by the registry
+ *      |   \-- the model is here and the asker may have it -----------------------> READY (hit)
+ *   job_plan            manifest -> plan -> key
+ *   job_claim           another job makes this key: wait for it -----------------> READY (joined)
+ *      |                it has failed, or there is none: the key is ours
+ *   job_make            list, hold and reserve, fetch (job_blobs.c), assemble ----> READY (miss)
+ *   job_remember_tag    both names, pinned and as it was asked for
+ *
+ * A tag is remembered only when its model is here, so a tag that is found leads to a model or to one that was
+ * removed since. A failure anywhere leads to FAILED; the job stays in the table for a while, to be shown.
+ *
  * Network and disk are touched without the lock; what others may see is changed under it.
  */
 #include "stager/job.h"

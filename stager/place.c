@@ -25,20 +25,20 @@
 
 struct place_file {
         struct placer *placer;
-        struct place_file *next;
-        int fd;
-        bool direct;   /* guarded by placer.lock once writes are under way */
-        bool large;    /* goes through segments */
-        bool allocate; /* fallocate() ahead of the writes */
-        bool ended;
-        struct place_end end;
-        uint64_t size; /* expected */
-        uint64_t allocated;
-        uint64_t reached;    /* end of the bytes so far */
-        struct segment *cur; /* being collected; pos is its cell's offset in the file */
-        size_t from, fill;   /* part of cur that is used */
-        unsigned pending;    /* writes under way; guarded by placer.lock */
-        struct disk_op sync;
+        struct place_file *next; /* of placer.files, the newest first */
+        int fd;                  /* owned */
+        bool direct;             /* guarded by placer.lock once writes are under way */
+        bool large;              /* goes through segments */
+        bool allocate;           /* fallocate() ahead of the writes */
+        bool ended;              /* nothing more is written; it is closed when `pending` is 0 */
+        struct place_end end;    /* once it has ended */
+        uint64_t size;           /* expected */
+        uint64_t allocated;      /* bytes from the start that fallocate() has given */
+        uint64_t reached;        /* end of the bytes so far */
+        struct segment *cur;     /* being collected; pos is its cell's offset in the file */
+        size_t from, fill;       /* part of cur that is used */
+        unsigned pending;        /* writes under way; guarded by placer.lock */
+        struct disk_op sync;     /* counts as pending */
 };
 
 static size_t block_down(size_t n) {

@@ -1,9 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The table of jobs and the handles on them. A request becomes a job, joins one that was asked for in the
- * same way by the same credentials, or, when the model is here and everybody may have it, a job that is ready
- * from the start and never gets a thread. Job threads are detached; stager_free() waits until the last one
- * has gone.
+ * The table of jobs and the handles on them.
+ *
+ *   stager_stage ---> the model is here, everybody may have it: a job that is READY and never gets a thread
+ *                 ---> a job runs that was asked for alike: join it
+ *                 ---> else a new job, job_main() on a thread of its own
+ *                         |
+ *                      handle: stage_job_wait, stage_job_progress ... stage_job_leave
+ *
+ * "Alike" is the request's key: reference, selection, credentials and pull policy. A job outlives its
+ * handles. It leaves the table when somebody looks and it is READY, or it has been FAILED for
+ * STAGER_KEEP_FAILED_MS.
+ *
+ * Any thread may enter. Job threads are detached; stager_free() stops the engine, which ends the transfers
+ * that jobs wait for, and then waits until the last job thread has gone. All handles have been left by then.
  */
 #include "stager/stager.h"
 

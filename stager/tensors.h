@@ -47,9 +47,10 @@ int tensors_read(struct tensors_summary *ret, enum tensors_format format, const 
                  uint64_t *budget, struct error *e);
 
 /*
- * The summary of a whole model as JSON: {"tensors", "parameters", "dtypes": {NAME: {"tensors",
- * "parameters"}}, "files":
- * [{"path", "format", "tensors", "parameters", "metadata"} or {"path", "format", "error"}]}.
+ * The summary of a whole model as JSON:
+ *
+ *   {"tensors", "parameters", "dtypes": {NAME: {"tensors", "parameters"}},
+ *    "files": [{"path", "format", "tensors", "parameters", "metadata"} or {"path", "format", "error"}]}
  */
 struct tensors_report;
 int tensors_report_new(struct tensors_report **ret, struct error *e);

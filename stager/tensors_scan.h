@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tensors_scan: what the two header readers share; only tensors*.c include it. */
+/*
+ * tensors_scan: what the two header readers share; only tensors*.c include it.
+ *
+ *   tensors_source --(refills of up to SCAN_BUFFER, taken off the budget)--> data[] --> scan_byte, scan_le …
+ *
+ * A reader sees the file as a stream from its start; skipping moves on without reading what lies between.
+ */
 #pragma once
 
 #include "stager/tensors.h"

@@ -21,7 +21,7 @@
 #include <locale.h>
 #include <string.h>
 
-#define DIR_MODE 0755
+#define DIR_MODE 0755 /* of every directory, whatever the archive says */
 
 #define TAR_BLOCK 512u
 

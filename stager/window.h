@@ -22,9 +22,9 @@ struct window {
         pthread_cond_t changed;
         uint64_t size;          /* of the blob */
         struct segment **slots; /* by index in the blob, modulo n_slots */
-        size_t n_slots;
-        uint64_t first, next; /* indexes */
-        uint64_t read;        /* bytes */
+        size_t n_slots;         /* as many segments as one blob can ever hold */
+        uint64_t first, next;   /* indexes: [first, next) are held */
+        uint64_t read;          /* bytes that the reader is through with */
         bool cancelled;
         bool wants_locate;  /* the address has expired; the reader is to find the new one */
         struct error error; /* kind ERROR_NONE: all is well */
