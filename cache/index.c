@@ -3,6 +3,20 @@
  * index: the schema and every query. Life cycle, repair, layers and sums are here; models in index_models.c;
  * tags and leases in index_leases.c.
  *
+ *   layers        digest, packing -> size, bytes, files                  copied from the layer's record
+ *   models        key -> manifest, reference, format, sizes, pin, ...    copied from the model's record;
+ *                        last_used_ms, hits                              only here
+ *   model_layers  model -> digest, packing                               what the tree was linked from
+ *   tags          reference -> manifest digest, when it was resolved     only here
+ *   leases        target -> volume, model, since when, made for what     only here
+ *   seen          key                                                    temporary: put since repair_begin()
+ *
+ * A layer is in use while model_layers names it; rows there go with their model. A lease names its model
+ * without a reference between the tables: it may outlive the row.
+ *
+ * Repair: begin() empties `layers` and `seen`; what is on disk is put, which keeps the hits of models that
+ * have a row; end() deletes the models that were not seen. Until end() it is one transaction.
+ *
  * No transaction is left open between two calls, except by the repair at start, when nobody else is here.
  */
 #include "cache/index_private.h"

@@ -24,7 +24,7 @@ struct cache_staging {
         struct cache *cache;
         struct digest digest;
         enum cache_form form;
-        int fd;
+        int fd;     /* of its directory in staging/; the engine borrows it */
         char *name; /* in staging/ */
 };
 

@@ -2,10 +2,17 @@
 /*
  * record: writes and reads the .json records.
  *
+ *   layer   version, digest, packing, size, bytes, files
+ *   model   version, key, reference, digest (the manifest's), format, size, files, private, pinned, created,
+ *           expires, layers: [{digest, packing, ...}]                      read back
+ *           selection, annotations, and mediaType, size, codec, path of each layer     for people only
+ *
  * A record is ours, but it is read after crashes, by later versions and from disks that lie; so reading is as
  * strict as with a stranger's JSON: what it does not say rightly makes the layer or model that it describes
  * not exist. Unknown members are left alone, so that an older program can start on a newer one's cache; what
  * it could not understand at all has a higher version, and is told apart from what is broken.
+ *
+ * No disk here and no state: text in, structs out. path_write_file() writes what is printed.
  */
 #include "cache/record.h"
 

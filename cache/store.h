@@ -19,10 +19,10 @@
 
 #define CACHE_DIR_MODE 0700
 
-struct cache_hold {
+struct cache_hold { /* a layer that must not be collected */
         struct cache_hold *next;
         struct digest digest;
-        unsigned count;
+        unsigned count; /* of holders; never 0 */
 };
 
 struct cache_guard {

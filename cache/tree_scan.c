@@ -25,8 +25,8 @@ struct scan {
         enum cache_tree_names names;
         size_t max_path;
         char path[PATH_MAX]; /* of the directory being read */
-        size_t len;
-        unsigned depth;
+        size_t len;          /* of path */
+        unsigned depth;      /* of the directory; 0: the top */
 };
 
 static int push(struct scan *s, const char *name, struct error *e) {

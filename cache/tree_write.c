@@ -22,8 +22,8 @@
 struct writer {
         const struct oci_selection *selection;
         const struct plan_blob *blobs;
-        const int *layer_fds;
-        int out_fd;
+        const int *layer_fds; /* by blob, as cache_tree_write() got them */
+        int out_fd;           /* the tree's top */
         struct cache_tree_total total;
         struct { /* the directory of the last file's source */
                 unsigned layer;
