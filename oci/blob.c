@@ -31,9 +31,9 @@
 struct route {
         struct route *older;
         struct curl_slist *headers;
-        char *url, *host, *ca_pem;
-        bool redirected; /* to another origin: the address may expire */
-        size_t endpoint; /* that led here */
+        char *url, *host, *ca_pem; /* host: for people and budgets; ca_pem: NULL: the system's */
+        bool redirected;           /* to another origin: the address may expire */
+        size_t endpoint;           /* that led here */
 };
 
 struct oci_blob {
@@ -41,12 +41,12 @@ struct oci_blob {
         struct oci_reference *reference;
         struct oci_keyring *keyring;
         struct digest digest;
-        uint64_t size;
-        struct oci_endpoints endpoints;
-        int fd; /* a layout's file, or -1 */
-        atomic_bool cancelled;
-        pthread_mutex_t lock; /* guards what follows */
-        struct route *route;  /* the newest */
+        uint64_t size;                  /* as the manifest says; an answer with another one is a failure */
+        struct oci_endpoints endpoints; /* empty for a layout */
+        int fd;                         /* a layout's file, or -1 */
+        atomic_bool cancelled;          /* for good */
+        pthread_mutex_t lock;           /* guards what follows */
+        struct route *route;            /* the newest */
         bool has_ranges;
         bool ranges_failed;    /* a server took Range and then did not keep to it */
         size_t first_endpoint; /* those before it have failed */

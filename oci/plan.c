@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* plan: names of formats, and the end of a plan. How plans are made: plan_builder.c. */
+/*
+ * plan: names of formats, and the end of a plan. How plans are made: plan_builder.c.
+ *
+ * The names are in the records of models (cache/record.c), in metrics and in the output of the CLI: one that
+ * is changed makes cached models unreadable.
+ */
 #include "oci/plan.h"
 
 #include <errno.h>

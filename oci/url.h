@@ -2,6 +2,10 @@
 /*
  * url: what an address says about where it leads: its origin, a form of it that may be shown to people, and
  * whether a hostile registry may send us there.
+ *
+ * A registry can name an address in a redirect or as the realm of its token service, and so have this node,
+ * which may stand inside a private network, send requests and credentials there. The two checks below are
+ * what stands against that.
  */
 #pragma once
 
