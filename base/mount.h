@@ -25,7 +25,7 @@ int mount_detach(const char *target, struct error *e);
 
 /* One line of /proc/self/mountinfo (proc(5)), unescaped. */
 struct mount_entry {
-        unsigned id;
+        unsigned id; /* of the mount; a later one on the same target hides the others */
         unsigned dev_major, dev_minor;
         char *root; /* directory of the file system that is mounted here */
         char *target;

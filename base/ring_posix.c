@@ -19,9 +19,9 @@
 #define STARVED_MS 10 /* until a poll that got no memory is tried again */
 
 struct posix {
-        pthread_mutex_t lock; /* guards the next four, but for `polls` */
+        pthread_mutex_t lock; /* guards todo, done and stopping */
         pthread_cond_t changed;
-        struct ring_list todo, done;
+        struct ring_list todo, done; /* writes and syncs, before and after a thread had them */
         bool stopping;
         pthread_t threads[N_WRITERS];
         unsigned n_threads;
