@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * warm: a call for each reference, on a few threads; the main thread draws. An order belongs to the thread
- * that took it until it has told progress_end(); then to the main thread.
+ * warm: a call for each reference, on a few threads; the main thread draws.
+ *
+ *   orders[] --next--> run_orders(), on up to THREADS_MAX threads --> Warm --> progress, a result or an error
+ *   main thread: progress_wait() draws meanwhile; then the results, and the failures
+ *
+ * An order belongs to the thread that took it until it has told progress_end(); then to the main thread. The
+ * daemon goes on when this program is interrupted.
  */
 #include <pthread.h>
 #include <stdatomic.h>
