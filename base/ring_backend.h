@@ -51,6 +51,7 @@ struct ring {
         unsigned n_buffers;
 };
 
+/* An operation is on no list when it is pushed, and on one when it is removed; asserted. */
 void ring_list_init(struct ring_list *l);
 void ring_list_push(struct ring_list *l, struct ring_op *op);
 void ring_list_remove(struct ring_op *op); /* from the list that it is on */

@@ -43,6 +43,7 @@ static int posix_execute(const struct ring_op *op) {
         return n < 0 ? -errno : (int)n;
 }
 
+/* A writer: one operation at a time, with the lock let go of meanwhile. */
 static void *posix_main(void *arg) {
         struct posix *p = arg;
 
@@ -143,6 +144,7 @@ static void posix_poll_cancel(struct ring *r, struct ring_op *op) {
         p->n_polls--;
 }
 
+/* The array that poll(2) wants: it is made anew each time, which is cheap beside the call. */
 static void posix_fill(struct ring *r) {
         struct posix *p = r->state;
         unsigned n = 0;

@@ -47,6 +47,7 @@ static int uring_init(struct io_uring *ring, unsigned entries) {
         return r;
 }
 
+/* NODROP: completions that find no room are kept by the kernel. */
 static bool uring_is_able(struct io_uring *ring) {
         static const int needed[] = { IORING_OP_WRITE, IORING_OP_WRITE_FIXED, IORING_OP_FSYNC,
                                       IORING_OP_POLL_ADD, IORING_OP_POLL_REMOVE };
