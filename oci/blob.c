@@ -117,6 +117,7 @@ void oci_blob_free(struct oci_blob *b) {
 
 /* ---- locate ---- */
 
+/* Opens the file once; the first bytes are read from it each time. */
 static int layout_locate(struct oci_blob *b, void *data, size_t cap, size_t *ret_len, struct error *e) {
         _cleanup_close_ int fd = -1;
         uint64_t size = 0;
@@ -206,6 +207,7 @@ void oci_blob_cancel(struct oci_blob *b) {
         atomic_store(&b->cancelled, true);
 }
 
+/* One endpoint. Whatever answers is the route from now on. */
 static int locate_at(struct oci_blob *b, size_t endpoint, void *data, size_t cap, size_t *ret_len,
                      struct error *e) {
         const struct oci_endpoint *ep = &b->endpoints.list[endpoint];

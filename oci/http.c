@@ -124,6 +124,7 @@ int oci_http_prepare(CURL *easy, const struct oci_http_target *t) {
         return ok ? 0 : -ENOMEM;
 }
 
+/* Never more than max bytes; whether more is a failure or the end is told by `cut`. */
 static size_t on_body(char *p, size_t size, size_t n, void *userdata) {
         struct sink *s = userdata;
         size_t len = size * n, room = s->max - s->body->len;
@@ -164,6 +165,7 @@ static struct session *session_take(struct oci_http *h) {
         return s->easy && s->multi ? take_ptr(s) : NULL;
 }
 
+/* The pool keeps a few; the others take their connections with them. */
 static void session_give_back(struct oci_http *h, struct session *s) {
         {
                 LOCK_SCOPE(&h->lock);
@@ -231,6 +233,7 @@ static char *header_copy(CURL *easy, const char *name, size_t index) {
         return strdup(h->value);
 }
 
+/* Copies, because the handle forgets them with the next request. */
 static void response_fill(struct oci_http_response *r, CURL *easy) {
         char *location = NULL;
 

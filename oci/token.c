@@ -225,6 +225,7 @@ static struct oci_challenge challenge_copy(const struct oci_challenge *c) {
                                        .scope = copy_or_null(c->scope) };
 }
 
+/* The place of @key, or with @make one for it: a free one or the one used longest ago. */
 static struct remembered *remembered_find(struct oci_tokens *t, const struct digest *key, bool make) {
         struct remembered *oldest = &t->challenges[0];
 

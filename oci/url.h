@@ -25,6 +25,7 @@ char *oci_url_shown(const char *url);
 /* "host" or "host:port" as the address has it; to be freed; NULL: not an address. */
 char *oci_url_host(const char *url);
 
+/* By its scheme alone; what is no URL is not. */
 bool oci_url_is_https(const char *url);
 
 /*
