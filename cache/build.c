@@ -77,6 +77,7 @@ static int open_layers(struct build *b, struct error *e) {
 
 /* ---- the tree ---- */
 
+/* The blob's unpacked layer, over what is there. */
 static int lay_archive(struct cache_tree *t, const struct build *b, size_t i, struct error *e) {
         _cleanup_(cache_tree_freep) struct cache_tree *upper = NULL;
         const struct plan_blob *blob = &b->plan->blobs[i];
@@ -96,6 +97,7 @@ static int lay_archive(struct cache_tree *t, const struct build *b, size_t i, st
         return r < 0 ? r : cache_tree_lay(t, upper, prefix, e);
 }
 
+/* The blob's one file, at its path. */
 static int lay_raw(struct cache_tree *t, const struct build *b, size_t i, struct error *e) {
         const struct plan_blob *blob = &b->plan->blobs[i];
         struct stat st;

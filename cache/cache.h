@@ -87,6 +87,7 @@ void cache_staging_abort(struct cache_staging *s); /* removes what is there, fre
  * what is in the way. Reservations may grow (compressed archives) and shrink (as bytes are written they are
  * no longer only promised). */
 struct cache_reservation;
+/* Collects layers that nothing uses first, if that is what it takes. Zero bytes are fine. */
 int cache_reserve(struct cache_reservation **ret, struct cache *c, uint64_t bytes, struct error *e);
 int cache_reservation_grow(struct cache_reservation *r, uint64_t bytes, struct error *e);
 /* Never below zero; waits for nothing but a mutex that is held for moments. */
@@ -97,6 +98,7 @@ struct cache_space {
         uint64_t capacity, used, reserved, free; /* bytes; free: what a new model may take */
         uint64_t models, layers, saved;          /* how many; bytes that shared layers did not take again */
 };
+/* Asks the index and the file system; takes no lock while it does. */
 int cache_space(struct cache *c, struct cache_space *ret, struct error *e);
 
 /* ---- models ---- */
@@ -188,4 +190,5 @@ int cache_unpublish(struct cache *c, const char *volume_id, const char *target, 
 int cache_lease_find(struct cache *c, const char *volume_id, const char *target, struct cache_lease **ret);
 /* Whether @l's target shows its model now. ERROR_EXISTS: something else is mounted there. */
 int cache_lease_is_mounted(bool *ret, struct cache *c, const struct cache_lease *l, struct error *e);
+/* 0 if the index cannot be asked. */
 unsigned cache_lease_count(struct cache *c);

@@ -107,6 +107,7 @@ static const char *const statements[_CACHE_ST_MAX] = {
 
 /* ---- life cycle ---- */
 
+/* -EBADMSG: there is a file, and it is not an index of this version that can be used. */
 static int open_sound(struct cache_sql **ret, const char *path, struct error *e) {
         _cleanup_(cache_sql_closep) struct cache_sql *s = NULL;
         int64_t version;
@@ -130,6 +131,7 @@ static int open_sound(struct cache_sql **ret, const char *path, struct error *e)
         return 0;
 }
 
+/* Its log goes: with another database it would be wrong. */
 static int move_away(const char *path, struct error *e) {
         static const char *const logs[] = { "-wal", "-shm" };
         char from[PATH_MAX], to[PATH_MAX];
@@ -199,6 +201,7 @@ int cache_index_repair_model(struct cache_index *ix, const struct cache_record *
         return 0;
 }
 
+/* The model's layers, into @rec. Lock held. */
 static int read_refs(struct cache_index *ix, struct cache_record *rec, struct error *e) {
         _cleanup_row_ sqlite3_stmt *st = NULL;
         size_t size = 0;

@@ -24,6 +24,7 @@ DEFINE_CLEANUP(struct cache_index *, cache_index_close);
 
 /* ---- at start: between begin and end, put what is on disk; what was not put is gone at the end ---- */
 
+/* begin, put everything, end; or abort, and the index is as it was. */
 int cache_index_repair_begin(struct cache_index *ix, struct error *e);
 int cache_index_repair_layer(struct cache_index *ix, const struct cache_layer *l, struct error *e);
 int cache_index_repair_model(struct cache_index *ix, const struct cache_record *rec, struct error *e);
@@ -44,6 +45,7 @@ int cache_index_tag_put(struct cache_index *ix, const char *reference, const str
 
 /* ---- layers ---- */
 
+/* False also if the index failed: then the layer is staged once more. @ret may be NULL. */
 bool cache_index_layer_find(struct cache_index *ix, const struct digest *d, enum cache_form form,
                             struct cache_layer *ret);
 int cache_index_layer_put(struct cache_index *ix, const struct cache_layer *l, struct error *e);
@@ -67,6 +69,7 @@ int cache_index_model_find(struct cache_index *ix, const struct digest *key, str
 int cache_index_model_list(struct cache_index *ix, struct cache_model ***ret, size_t *ret_n, struct error *e);
 /* The row and its layers, in one transaction. Hits and last use of a row that is there stay. */
 int cache_index_model_put(struct cache_index *ix, const struct cache_record *rec, struct error *e);
+/* With its rows in model_layers. Tags and leases stay. */
 int cache_index_model_delete(struct cache_index *ix, const struct digest *key, struct error *e);
 /* Sets the last use, and counts a hit if it is one. A model that is not here is success. */
 int cache_index_model_used(struct cache_index *ix, const struct digest *key, bool hit, int64_t now_ms,
