@@ -77,6 +77,7 @@ static struct fetch_limits limits_of(const struct conns *c, const struct fetch *
         return l;
 }
 
+/* Judged once an answer, at its first byte. */
 static bool headers_are_good(struct conn *c) {
         if (!c->judged) {
                 c->verdict = oci_blob_judge_headers(c->fetch->blob, c->easy, c->from, c->to, &c->error);
@@ -141,6 +142,7 @@ static void make_idle(struct conn *c) {
         c->range = NULL;
 }
 
+/* Hands @r over to the idle @c. A request that cannot even begin fails the transfer. */
 static void start(struct conn *c, struct fetch *f, struct range *r, int place) {
         struct error e = { .kind = ERROR_NONE };
 
@@ -162,6 +164,7 @@ static void start(struct conn *c, struct fetch *f, struct range *r, int place) {
         }
 }
 
+/* All requests of @f, without a word to it. */
 static void abort_requests(struct conns *c, const struct fetch *f) {
         for (unsigned i = 0; i < c->n; i++) {
                 struct conn *x = &c->all[i];
@@ -192,11 +195,13 @@ static bool is_throttling(CURL *easy) {
         return code == 429 || code == 503;
 }
 
+/* The server does not do ranges: what runs is thrown away, one stream begins. */
 static void degrade(struct conns *c, struct fetch *f) {
         abort_requests(c, f);
         fetch_become_stream(f);
 }
 
+/* One request is over: verdict, budget, metrics, and the range back to its fetch. */
 static void finished(struct conn *c, CURLcode code) {
         struct fetch *f = c->fetch;
         struct range *r = c->range;
@@ -282,6 +287,7 @@ static bool start_one(struct conns *c, struct fetch *f, int64_t now_ms, int64_t 
         return true;
 }
 
+/* The first fetch becomes the last. */
 static void rotate(struct conns *c) {
         struct fetch *f = c->fetches, **end = &c->fetches;
 
@@ -294,6 +300,7 @@ static void rotate(struct conns *c) {
         *end = f;
 }
 
+/* One request for each fetch in turn, until a whole round has found nothing to start. */
 static void start_all(struct conns *c, int64_t *wait_ms) {
         int64_t now = time_monotonic_ms();
 

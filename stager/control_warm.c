@@ -21,6 +21,8 @@ void control_stop(struct control *c) {
         atomic_store(&c->stopping, true);
 }
 
+/* Pins or lets expire what is ready now. A pin that was there before stays, and an expiry unless there is
+ * a new one. */
 static int keep(struct control *c, const Modelstage__V1__WarmRequest *req, const struct stage_outcome *o,
                 struct error *e) {
         _cleanup_(cache_model_freep) struct cache_model *m = NULL;

@@ -64,6 +64,7 @@ static struct transfer *take_cancelled(struct engine *g) {
         return NULL;
 }
 
+/* Before done(), after which stop() must not touch it. */
 static void leave(struct engine *g, unsigned place) {
         LOCK_SCOPE(&g->lock);
         g->running[place] = NULL;

@@ -100,6 +100,7 @@ static bool extend(struct fetch *f, size_t n, size_t limit) {
         return true;
 }
 
+/* A new range behind all others, with its segments; NULL: no memory now, or nothing left. */
 static struct range *next_new(struct fetch *f, const struct fetch_limits *l) {
         uint64_t pos = window_next(f->window);
 
@@ -163,6 +164,7 @@ void fetch_become_stream(struct fetch *f) {
         log_debug(FETCH, "%s does not honour ranges: one stream", f->host);
 }
 
+/* Into the segments that are held, showing the reader each time there is enough to be woken for. */
 static void copy(struct fetch *f, struct range *r, const char *data, size_t len) {
         while (len > 0 && r->pos < r->end) {
                 struct segment *s = window_at(f->window, r->pos);
@@ -249,6 +251,7 @@ static int64_t backoff_ms(unsigned tries) {
         return wait / 2 + random() % (wait / 2 + 1); /* jitter: many nodes see the same failure */
 }
 
+/* Back to READY with a time to wait, or the end of the transfer after too many tries. */
 static void try_again(struct fetch *f, struct range *r, const struct fetch_end *end, const struct error *e) {
         if (r->pos >= r->mark + PROGRESS)
                 r->tries = 0;

@@ -59,6 +59,7 @@ struct fetch_limits {
         size_t range_segments; /* of one range */
 };
 
+/* All are kept by reference; @size: of the blob. */
 void fetch_init(struct fetch *f, struct arena *a, struct window *w, struct oci_blob *b, uint64_t size);
 void fetch_destroy(struct fetch *f);
 /* From the start, on the blob thread, while the reactor does not have it. Counters go on. */

@@ -19,6 +19,7 @@
 #include <inttypes.h>
 #include <sys/stat.h>
 
+/* The address has expired; blocks. The reactor goes on when the window knows. */
 static int locate_again(struct transfer *t, struct error *e) {
         struct oci_blob *b = t->order.source;
         size_t none = 0;
@@ -32,6 +33,7 @@ static int locate_again(struct transfer *t, struct error *e) {
         return 0;
 }
 
+/* A layout's file is read by this thread, a segment at a time. */
 static int begin_file(struct intake *in, struct error *e) {
         const struct transfer *t = in->transfer;
         struct stat st;

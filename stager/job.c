@@ -158,6 +158,7 @@ static int job_try_cache(struct job *j, const char *reference_text, bool check_a
         return 1;
 }
 
+/* So that the next request for @reference_text may be answered from the cache. */
 static int job_remember_tag(struct job *j, const char *reference_text, struct error *e) {
         _cleanup_free_ char *tag = job_tag_name(reference_text, j->selection);
 
@@ -195,6 +196,7 @@ static int job_resolve(struct job *j, struct digest *ret_digest, struct error *e
         return r;
 }
 
+/* Manifest, plan and key; from here on others can see what the job is about. */
 static int job_plan(struct job *j, const struct digest *digest, struct error *e) {
         struct oci_request request = job_request(j, j->reference);
         _cleanup_(model_plan_freep) struct model_plan *plan = NULL;
@@ -282,6 +284,7 @@ static int job_assemble(struct job *j, struct error *e) {
         return cache_model_build(s->cache, &j->key, j->plan, j->selection, j->is_private, e);
 }
 
+/* The work itself, for a model whose key is ours. */
 static int job_make(struct job *j, struct error *e) {
         int r = job_list_blobs(j, e);
 
@@ -339,6 +342,7 @@ static int job_work(struct job *j, struct error *e) {
         return r < 0 ? r : job_remember_tag(j, j->reference->text, e);
 }
 
+/* A miss or a failure, once; hits and joins are counted by their handles (outcome_result()). */
 static void job_count(const struct job *j) {
         double seconds = (double)(j->ended_ms - j->started_ms) / 1000;
 
@@ -356,6 +360,7 @@ static void job_count(const struct job *j) {
                 metric_observe(STAGE_RATE, (double)j->fetched / seconds);
 }
 
+/* False: the daemon stops instead. */
 static bool job_wait_for_turn(struct job *j) {
         struct stager *s = j->stager;
 

@@ -105,13 +105,17 @@ void *job_main(void *arg);                               /* a struct job */
 void job_set_state(struct job *j, enum job_state state); /* lock held */
 /* The model is here: the job is ready. Lock held, or nobody else has the job yet. */
 void job_is_hit(struct job *j, const struct cache_model *m);
+/* As users see it. */
 const char *job_state_name(enum job_state state);
 struct job *job_ref(struct job *j); /* lock held */
 void job_unref(struct job *j);      /* lock held */
 
 /* The job's blobs (job_blobs.c), in this order; job_release_layers() at the end in any case. */
 int job_list_blobs(struct job *j, struct error *e);
+/* Holds all layers, sees which are here, promises the space for the rest. ERROR_NO_SPACE. */
 int job_reserve(struct job *j, struct error *e);
+/* Starts or joins what is missing and waits for all of it. On failure too nothing of ours is under way any
+ * more. */
 int job_fetch(struct job *j, struct error *e);
 void job_release_layers(struct job *j);
 bool job_blob_is_private(const struct job *j, const struct plan_blob *b);

@@ -62,6 +62,7 @@ static void wait_written(const struct place_file *f) {
                 pthread_cond_wait(&p->changed, &p->lock);
 }
 
+/* All its writes are done. */
 static void file_free(struct place_file *f) {
         struct placer *p = f->placer;
         struct place_file **link = &p->files;
@@ -115,6 +116,7 @@ static int claim(struct placer *p, uint64_t bytes, struct error *e) {
         return 0;
 }
 
+/* Tells wrote() only what is beyond the high-water mark: after a restart the first bytes come again. */
 static void report(struct placer *p, uint64_t bytes) {
         uint64_t news = 0;
 

@@ -49,6 +49,7 @@ struct reactor {
         struct error error;
 };
 
+/* On the reactor's thread. */
 static void disk_begin(struct reactor *r, struct disk_op *op) {
         if (op->sync)
                 ring_fsync(r->ring, &op->op, op->fd);
@@ -228,6 +229,7 @@ const char *reactor_io(const struct reactor *r) {
         return ring_backend(r->ring);
 }
 
+/* Waits on the lock's condition until the reactor has answered; must not be called on its own thread. */
 static void ask(struct reactor *r, enum request_kind kind, struct fetch *f) {
         struct request q = { .kind = kind, .fetch = f };
 

@@ -61,6 +61,7 @@ int stager_new(struct stager **ret, const struct settings *settings, struct cach
         return 0;
 }
 
+/* The table lets go of @j; handles and its thread may still have it. Lock held. */
 static void table_remove(struct stager *s, struct job *j) {
         struct job **link = &s->jobs;
 
@@ -165,6 +166,7 @@ static struct job *job_new(struct stager *s, const struct stage_request *r, cons
         return j;
 }
 
+/* The job's thread, detached; it holds a reference of its own. Lock held. */
 static int job_start(struct job *j, struct error *e) {
         struct stager *s = j->stager;
         pthread_attr_t attr;
@@ -199,6 +201,7 @@ static bool job_is_hit_at_once(struct job *j) {
         return true;
 }
 
+/* A job that runs and was asked for with the same key. Lock held. */
 static struct job *find_alike(const struct stager *s, const struct digest *key) {
         for (struct job *j = s->jobs; j; j = j->next)
                 if (j->state != JOB_READY && j->state != JOB_FAILED && digest_equal(&j->request_key, key))
@@ -294,6 +297,7 @@ static enum stage_result outcome_result(struct stage_job *h) {
         return r;
 }
 
+/* False: the time is over. Lock held; it is let go of meanwhile. */
 static bool timed_wait(struct stager *s, int64_t until_ms) {
         struct timespec t = { .tv_sec = until_ms / 1000, .tv_nsec = (until_ms % 1000) * 1000000 };
 

@@ -30,6 +30,7 @@ const char *stager_io(const struct stager *s); /* "uring" or "posix" */
 enum stage_policy { STAGE_DEFAULT, STAGE_IF_NOT_PRESENT, STAGE_ALWAYS, STAGE_NEVER };
 /* How a model came to be ready: it was here; this request caused the fetch; another one had caused it. */
 enum stage_result { STAGE_HIT, STAGE_MISS, STAGE_JOINED };
+/* "hit", "miss", "joined": in metrics, logs and answers. */
 const char *stage_result_name(enum stage_result r);
 
 struct stage_request {
@@ -70,6 +71,7 @@ struct stage_job; /* a request's handle on a job; each from stager_stage() is to
 /* Starts or joins. Returns at once; a hit is a job that is ready. Fails only for what is known at once
  * (policy, arguments). */
 int stager_stage(struct stage_job **ret, struct stager *s, const struct stage_request *r, struct error *e);
+/* The job goes on without this handle. Frees it; NULL is fine. */
 void stage_job_leave(struct stage_job *h);
 DEFINE_CLEANUP(struct stage_job *, stage_job_leave);
 

@@ -37,6 +37,7 @@ struct tensors_summary { /* of one file */
         struct tensors_count dtypes[TENSORS_DTYPES_MAX]; /* by the format's own numbers */
         json_t *metadata; /* object: strings, integers, booleans; a few, cut where long */
 };
+/* Back to empty; accepts an empty one. */
 void tensors_summary_clear(struct tensors_summary *s);
 #define _cleanup_tensors_ _cleanup_(tensors_summary_clear)
 

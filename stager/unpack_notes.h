@@ -29,7 +29,10 @@ struct unpack_notes {
         size_t dir_names;        /* bytes of all paths; at most UNPACK_MAX_DIR_NAMES */
 };
 
+/* A file that was made, by its clean path. Beyond UNPACK_SYNC_EACH only the fact that there are more is
+ * kept. */
 void unpack_note_file(struct unpack_notes *n, const char *path);
+/* A directory that is a member. ERROR_INVALID: too many. */
 int unpack_note_dir(struct unpack_notes *n, const char *path, struct timespec mtime, struct error *e);
 /* Sets the times and flushes everything below @tree_fd to the disk. */
 int unpack_notes_finish(struct unpack_notes *n, int tree_fd, struct error *e);
