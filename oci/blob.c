@@ -287,6 +287,7 @@ int oci_blob_file(const struct oci_blob *b) {
         return b->fd;
 }
 
+/* Stays valid until the blob is freed. */
 static const struct route *route_now(const struct oci_blob *b) {
         LOCK_SCOPE((pthread_mutex_t *)&b->lock);
         return b->route;
@@ -389,6 +390,7 @@ static enum oci_verdict judge_whole(const struct oci_blob *b, const struct trans
         return OCI_VERDICT_NO_RANGES;
 }
 
+/* By the status alone. A refusal at an address we were sent to means that the address has expired. */
 static enum oci_verdict judge_status(const struct oci_blob *b, const struct transfer_facts *f,
                                      struct error *e) {
         if (f->status == 206)
@@ -431,6 +433,7 @@ static enum oci_verdict settle(struct oci_blob *b, const struct route *t, enum o
         return v;
 }
 
+/* False: the blob was never located. */
 static bool facts_of(struct transfer_facts *ret, const struct oci_blob *b, CURL *easy, uint64_t from,
                      uint64_t to) {
         *ret = (struct transfer_facts){ .route = route_of(b, easy), .from = from, .to = to, .easy = easy };
