@@ -125,6 +125,7 @@ static int lock_root(struct cache *c, struct error *e) {
         return error_errno(e, errno, "lock %s/lock", c->root);
 }
 
+/* The directories that everything is in; made if they are missing. */
 static int open_dirs(struct cache *c, struct error *e) {
         const struct {
                 const char *name;
