@@ -200,6 +200,7 @@ static void submit(struct place_file *f, struct segment *s, size_t from, size_t 
         disk_submit(f->placer->reactor, &s->op);
 }
 
+/* Gives the segment at hand to the disk. */
 static void flush(struct place_file *f) {
         struct segment *s = take_ptr(f->cur);
 
@@ -302,6 +303,7 @@ static int file_sync(struct place_file *f, struct error *e) {
         return failed(f->placer, e);
 }
 
+/* Size, mode, time, and the disk if that is wanted; the file is freed in any case. */
 static int file_close(struct place_file *f, struct error *e) {
         struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, f->end.mtime };
         int r = 0;
@@ -360,6 +362,7 @@ int place_open(struct place_file **ret, struct placer *p, int parent_fd, const c
                          e);
 }
 
+/* At once, by this thread. */
 static int write_small(struct place_file *f, const char *data, size_t len, uint64_t offset, struct error *e) {
         for (size_t done = 0; done < len;) {
                 ssize_t n = pwrite(f->fd, data + done, len - done, (off_t)(offset + done));
@@ -387,6 +390,7 @@ static void make_room(struct place_file *f, uint64_t cell, size_t at) {
                 memset(f->cur->data + f->fill, 0, at - f->fill);
 }
 
+/* Into segments; full ones go to the disk by themselves. */
 static int write_large(struct place_file *f, const char *data, size_t len, uint64_t offset, struct error *e) {
         int r = allocate(f, offset + len, e);
 

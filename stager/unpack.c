@@ -114,6 +114,7 @@ static la_ssize_t on_read(struct archive *a, void *userdata, const void **buffer
         return (la_ssize_t)len;
 }
 
+/* libarchive's words, or the source's if it was the source. */
 static int archive_failed(const struct unpack *u, struct error *e) {
         const char *why = archive_error_string(u->archive);
 
@@ -159,6 +160,7 @@ static struct timespec mtime_of(struct archive_entry *entry) {
         return t;
 }
 
+/* The member's data as libarchive finds them: pieces with offsets, so holes stay holes. */
 static int copy_data(struct unpack *u, struct place_file *f, struct error *e) {
         const void *data;
         size_t len;
@@ -183,6 +185,7 @@ static int copy_data(struct unpack *u, struct place_file *f, struct error *e) {
         }
 }
 
+/* Claimed, placed and noted; its writes may still be under way afterwards. */
 static int make_file(struct unpack *u, const struct member *m, struct error *e) {
         la_int64_t size = archive_entry_size(m->entry);
         bool sparse = archive_entry_sparse_count(m->entry) > 0;
@@ -261,6 +264,7 @@ static int make_small_file(struct unpack *u, const struct member *m, const char 
         return place_end(f, &(struct place_end){ .size = len, .mode = 0444, .mtime = mtime_of(m->entry) }, e);
 }
 
+/* A small file beside the name, which itself does not exist then. */
 static int make_marker(struct unpack *u, const struct member *m, const char *target, struct error *e) {
         char marker[NAME_MAX + 1];
         int r = link_marker(marker, m->name, e);
@@ -286,6 +290,7 @@ static int open_parent(int tree_fd, const char *path, struct error *e) {
         return path_open(tree_fd, parent, O_RDONLY | O_DIRECTORY, 0, e);
 }
 
+/* Within the archive a real link; else a marker, because the file may be in a lower layer. */
 static int make_link(struct unpack *u, const struct member *m, const char *to, struct error *e) {
         _cleanup_free_ char *target = NULL;
         _cleanup_close_ int fd = -1;
@@ -351,6 +356,7 @@ static int make_member(struct unpack *u, const struct member *m, enum name_kind 
         }
 }
 
+/* Name, parent directory, and then what kind of member it is. */
 static int unpack_member(struct unpack *u, struct archive_entry *entry, struct error *e) {
         _cleanup_free_ char *path = NULL;
         _cleanup_close_ int parent_fd = -1;
