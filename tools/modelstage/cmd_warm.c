@@ -51,6 +51,7 @@ static void order_finished(struct order *o, const Modelstage__V1__WarmProgress *
         o->elapsed_ms = p->elapsed_ms;
 }
 
+/* On the order's thread, for each message of the daemon. */
 static int on_progress(const ProtobufCMessage *m, void *userdata, struct error *e) {
         const Modelstage__V1__WarmProgress *p = (const void *)m;
         struct order *o = userdata;
@@ -87,6 +88,7 @@ static char *last_line(const struct order *o) {
         return line;
 }
 
+/* One call, from request to result; tells the drawing thread when it is over. */
 static void run_order(struct order *o) {
         const struct args *a = o->all->args;
         Modelstage__V1__WarmRequest req = MODELSTAGE__V1__WARM_REQUEST__INIT;

@@ -92,6 +92,7 @@ static int make_parent(const char *path, struct error *e) {
         return path_make_dirs_absolute(parent, 0755, e);
 }
 
+/* A server on @path, whose directory is made if it is missing. */
 static int serve(struct rpc_server **ret, const char *path, const struct rpc_service *services, size_t n,
                  struct error *e) {
         struct rpc_server_options options = {
@@ -144,6 +145,7 @@ static int start_node(struct daemon *d, struct error *e) {
         return r;
 }
 
+/* Leaves what it has started for stop() if it fails. */
 static int start(struct daemon *d, struct error *e) {
         const struct settings *s = d->options.settings;
         int r = 0;
@@ -163,6 +165,7 @@ static int start(struct daemon *d, struct error *e) {
         return r;
 }
 
+/* Also after a start that got only half way. */
 static void stop(struct daemon *d) {
         atomic_store(&d->ready, false);
         http_endpoint_free(take_ptr(d->http)); /* its pages look at the others */
