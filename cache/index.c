@@ -3,10 +3,10 @@
  * index: the schema and every query. Life cycle, repair, layers and sums are here; models in index_models.c;
  * tags and leases in index_leases.c.
  *
- *   layers        digest, packing -> size, bytes, files                  copied from the layer's record
+ *   layers        digest, form -> sizes, files, private, origin          copied from the layer's record
  *   models        key -> manifest, reference, format, sizes, pin, ...    copied from the model's record;
  *                        last_used_ms, hits                              only here
- *   model_layers  model -> digest, packing                               what the tree was linked from
+ *   model_layers  model -> digest, form                                  what the tree was linked from
  *   tags          reference -> manifest digest, when it was resolved     only here
  *   leases        target -> volume, model, since when, made for what     only here
  *   seen          key                                                    temporary: put since repair_begin()

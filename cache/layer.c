@@ -2,7 +2,7 @@
 /*
  * layer: a layer's way into the store.
  *
- *   begin    staging/<hex>.tree/            the engine writes "tree" (or "blob") in it
+ *   begin    staging/<hex>.tree/            the engine writes "tree" in it (or "blob", decoded or not)
  *   seal     layers/sha256/<hex>/tree.json  the record, durable
  *            layers/sha256/<hex>/tree       one rename: now the layer exists
  *            index                          now it is found

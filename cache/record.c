@@ -2,10 +2,10 @@
 /*
  * record: writes and reads the .json records.
  *
- *   layer   version, digest, packing, size, bytes, files
+ *   layer   version, digest, form, size, bytes, files, private, origin
  *   model   version, key, reference, digest (the manifest's), format, size, files, private, pinned, created,
- *           expires, layers: [{digest, packing, ...}]                      read back
- *           selection, annotations, and mediaType, size, codec, path of each layer     for people only
+ *           expires, layers: [{digest, form, ...}]                         read back
+ *           selection, annotations; mediaType, size, packing, codec, path of each layer   for people only
  *
  * A record is ours, but it is read after crashes, by later versions and from disks that lie; so reading is as
  * strict as with a stranger's JSON: what it does not say rightly makes the layer or model that it describes

@@ -117,7 +117,7 @@ int cache_tree_choose(struct cache_tree_node **ret, const struct cache_tree *t, 
                       bool if_present, struct error *e);
 
 /* Links what @selection wants below @top into the empty directory @out_fd, durably. layer_fds[i] is the
- * directory of blobs[i] in the store: its files are below "tree", or it is "blob". */
+ * directory of blobs[i] in the store: its files are below "tree", or it is the file of its form. */
 int cache_tree_write(struct cache_tree_total *ret, struct cache_tree_node *top,
                      const struct oci_selection *selection, const struct plan_blob *blobs,
                      const int *layer_fds, int out_fd, struct error *e);

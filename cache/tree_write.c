@@ -70,7 +70,8 @@ static bool mark(struct writer *w, struct cache_tree_node *n) {
 
 /* ---- files ---- */
 
-/* Where the file lies below its layer's directory in the store: w->source, "tree/dir/name", or "blob" and the like. */
+/* Where the file lies below its layer's directory in the store: w->source, "tree/dir/name", or "blob" and the
+ * like. */
 static int find_source(struct writer *w, const struct cache_tree_node *n, struct error *e) {
         const struct plan_blob *b = &w->blobs[n->layer];
         char path[PATH_MAX];

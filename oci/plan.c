@@ -27,6 +27,7 @@ int plan_format_parse(const char *name) {
         return -EINVAL;
 }
 
+/* The path is none of it: it says where the tree has the blob, not what the blob is. */
 bool plan_blob_is_same(const struct plan_blob *a, const struct plan_blob *b) {
         return a->packing == b->packing && a->codec == b->codec && digest_equal(&a->digest, &b->digest);
 }

@@ -6,9 +6,10 @@
  *   job_resolve         what the reference means: by the cache's tag, else by the registry
  *      |   \-- the model is here and the asker may have it -----------------------> READY (hit)
  *   job_plan            manifest -> plan -> key
- *   job_claim           another job makes this key: wait for it -----------------> READY (joined)
- *      |                it has failed, or there is none: the key is ours
- *   job_make            list, hold and reserve, fetch (job_blobs.c), assemble ----> READY (miss)
+ *   job_obtain: job_claim            another job makes this key: wait for it. Else the key is ours
+ *      |        job_may_have_model   it is here, and not only for others ----------> READY (joined, hit)
+ *      |        job_make             list, hold and reserve, fetch (job_blobs.c),
+ *      |                             assemble --------------------------------------> READY (miss)
  *   job_remember_tag    both names, pinned and as it was asked for
  *
  * A tag is remembered only when its model is here, so a tag that is found leads to a model or to one that was

@@ -118,6 +118,7 @@ int job_reserve(struct job *j, struct error *e);
  * more. */
 int job_fetch(struct job *j, struct error *e);
 void job_release_layers(struct job *j);
+/* Whether what @b brings is to be given only to those who read from the same repository. */
 bool job_blob_is_private(const struct job *j, const struct plan_blob *b);
 
 /* "REF" or "REF#platform": under which name the manifest that a reference meant is remembered. */

@@ -2,7 +2,7 @@
 /*
  * share: one transfer, however many jobs want its blob. What a share is stands in share.h.
  *
- *   share_get     somebody brings it already: one reference more
+ *   share_get     somebody brings it already, and not only for others: one reference more
  *                 nobody does: a new share in the table; share_start(): source, space, staging, transfer
  *                    |
  *                    |  the engine moves the blob; what it writes is taken off the starter's reservation
