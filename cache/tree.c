@@ -2,10 +2,15 @@
 /*
  * tree: names in memory, and laying one layer over another.
  *
+ *   lower: a/x  a/y  b      upper: a/.wh.x  a/z  c      lay: a/y  a/z  b  c
+ *
  * A directory finds its children by name in a tsearch() tree of its own, so a whole subtree of an upper layer
- * moves into the lower one by one link. The order of laying makes whiteouts right wherever they stood in
- * the tar: first links to lower files are resolved, against the tree as it was; then, directory by directory,
+ * moves into the lower one by one link. The order of laying makes whiteouts right wherever they stood in the
+ * tar: first links to lower files are resolved, against the tree as it was; then, directory by directory,
  * opaque marks and whiteouts remove what is lower; then the layer's own names are put in.
+ *
+ * Every node is paid for (charge()), so that an artifact of endless names ends in an error and not in the
+ * daemon's memory.
  */
 #include "cache/tree.h"
 

@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * fetch: the ranges of one blob that are asked for, or will be.
+ *
+ *   0 ............. pos---------->end ......... pos------>end   next ...................... size
+ *   here            a range, asked for   here   another one     no range, no segments yet
+ *
  * Ranges are kept by position, so the first that is READY is the one nearest to the front. New ones are only
- * made behind all others and only while the fetch's share of the arena lasts. All positions but that of a
- * retry are multiples of SEGMENT_SIZE: one segment belongs to one range, and what is written with O_DIRECT is
- * aligned.
+ * made behind all others and only while the fetch's share of the arena lasts; one that is complete is gone.
+ * All positions but that of a retry are multiples of SEGMENT_SIZE: one segment belongs to one range, and what
+ * is written with O_DIRECT is aligned.
+ *
+ * A range that fails goes on where it stopped. Its tries are counted only in a row: PROGRESS bytes forgive
+ * them.
  */
 #include "stager/fetch.h"
 

@@ -304,7 +304,8 @@ static int job_make(struct job *j, struct error *e) {
         return r;
 }
 
-/* Makes the model, or waits until another job has, or finds that one did a moment ago by another reference. */
+/* Makes the model, or waits until another job has, or finds that one did a moment ago by another reference.
+ */
 static int job_obtain(struct job *j, struct error *e) {
         for (;;) {
                 int joined = job_claim(j, e);

@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A large file is cut into cells of SEGMENT_SIZE. Bytes are collected in one segment, a cell or the part of
- * one between two holes, which goes to the disk when it is full or when a hole follows. O_DIRECT wants
- * offsets and lengths in blocks, so the last write runs over the end and the file is cut to its size when it
- * is closed.
+ * place: files in cells of SEGMENT_SIZE.
+ *
+ *   file     |----- cell 0 -----|----- cell 1 -----|-- cell 2 --|   size
+ *   writes    0 ........... fill  from .... fill     .... padded to a block, and the file is cut
+ *
+ * Bytes are collected in one segment, a cell or the part of one between two holes, which goes to the disk
+ * when it is full or when a hole follows. O_DIRECT wants offsets and lengths in blocks, so the last write
+ * runs over the end and the file is cut to its size when it is closed.
  *
  *   open  -> ended (place_end) -> closed (its last write is done)
  *
  * Files are closed on the blob thread only; the reactor counts the writes down. After the reactor has counted
  * the last one it does not touch the file or the placer any more. A file system that refuses O_DIRECT at open
- * or at the first write gets plain writes.
+ * or at the first write gets plain writes. Small files never see a segment: the blob thread writes and closes
+ * them at once.
  */
 #include "stager/place.h"
 

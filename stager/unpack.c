@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * unpack: one tar stream, member by member.
+ *
+ *   source -> libarchive: header -> clean_name, name_kind -> the parent directory -> by kind:
+ *       file           to the placer, its writes may go on while the next member is made
+ *       directory      made, or kept if there is one; its time is set at the end
+ *       symbolic link  made, never followed
+ *       hard link      linked within the tree, else a marker for the cache
+ *       all else       left out
+ *   at the end: all writes, then times and flushing (unpack_notes.c)
+ *
  * libarchive parses the headers and hands out pointers into what the source gave; it never touches the file
  * system. Each member is made below its parent's descriptor: the last one of a name wins, and what was there
- * before is removed first and never written through. Large files are still being written when the next member
- * is made; all are waited for at the end.
+ * before is removed first and never written through.
  *
- * Modes are for readers: no set-id bits, nobody but root writes, everybody reads. Owners, devices and
+ * Modes are for readers: no set-id bits, nobody but the owner writes, everybody reads. Owners, devices and
  * extended attributes are left out. Runs on the blob thread.
  */
 #include "stager/unpack.h"
