@@ -4,7 +4,11 @@
  * reactor does not block on the disk; it sleeps in poll(2) on its sockets and on the wake eventfd, which the
  * threads ring as well.
  *
- * An operation is on exactly one list: `todo`, a thread's hands (none), `done`; polls are on `polls`.
+ *   write, fsync   start -> todo -> a thread's hands -> done, eventfd -> wait: ring_finish()
+ *   poll           start -> polls -> poll(2) in wait: ring_finish(), or poll_cancel
+ *
+ * An operation is on exactly one list: `todo`, a thread's hands (none), `done`; polls are on `polls`. A poll
+ * that gets no memory stays with ring.c and is tried again every STARVED_MS.
  */
 #include "base/cleanup.h"
 #include "base/ring_backend.h"

@@ -73,6 +73,7 @@ static int get_bool(bool *ret, const json_t *o, const char *key, struct error *e
         return 0;
 }
 
+/* Milliseconds since 1970; never negative. */
 static int get_time(int64_t *ret, const json_t *o, const char *key, struct error *e) {
         uint64_t value;
         int r = json_get_size(&value, o, key, e);
@@ -83,6 +84,7 @@ static int get_time(int64_t *ret, const json_t *o, const char *key, struct error
         return 0;
 }
 
+/* Before anything else is looked at: of a later version nothing can be said to be wrong. */
 static int check_version(const json_t *o, struct error *e) {
         uint64_t version;
         int r = json_get_size(&version, o, "version", e);
@@ -138,6 +140,7 @@ int cache_record_layer_parse(struct cache_layer *ret, const char *text, size_t l
 
 /* ---- models: writing ---- */
 
+/* An empty array for NULL. NULL: out of memory, or a text that is not UTF-8. */
 static json_t *strings(char *const *list) {
         json_t *array = json_array();
 
