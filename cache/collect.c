@@ -59,6 +59,7 @@ static int forget(struct cache *c, const struct cache_layer *l, struct error *e)
         return is_held(c, &l->digest) ? 0 : cache_index_layer_delete_unused(c->index, l, e);
 }
 
+/* The data goes in one step; a record without it is no layer any more, whatever happens then. */
 static int remove_files(struct cache *c, const struct cache_layer *l, const char *hex, struct error *e) {
         _cleanup_close_ int fd = cache_layer_open(c, &l->digest, e);
         int r;

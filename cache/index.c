@@ -3,6 +3,20 @@
  * index: the schema and every query. Life cycle, repair, layers and sums are here; models in index_models.c;
  * tags and leases in index_leases.c.
  *
+ *   layers        digest, form -> sizes, files, private, origin          copied from the layer's record
+ *   models        key -> manifest, reference, format, sizes, pin, ...    copied from the model's record;
+ *                        last_used_ms, hits                              only here
+ *   model_layers  model -> digest, form                                  what the tree was linked from
+ *   tags          reference -> manifest digest, when it was resolved     only here
+ *   leases        target -> volume, model, since when, made for what     only here
+ *   seen          key                                                    temporary: put since repair_begin()
+ *
+ * A layer is in use while model_layers names it; rows there go with their model. A lease names its model
+ * without a reference between the tables: it may outlive the row.
+ *
+ * Repair: begin() empties `layers` and `seen`; what is on disk is put, which keeps the hits of models that
+ * have a row; end() deletes the models that were not seen. Until end() it is one transaction.
+ *
  * No transaction is left open between two calls, except by the repair at start, when nobody else is here.
  */
 #include "cache/index_private.h"
@@ -93,6 +107,7 @@ static const char *const statements[_CACHE_ST_MAX] = {
 
 /* ---- life cycle ---- */
 
+/* -EBADMSG: there is a file, and it is not an index of this version that can be used. */
 static int open_sound(struct cache_sql **ret, const char *path, struct error *e) {
         _cleanup_(cache_sql_closep) struct cache_sql *s = NULL;
         int64_t version;
@@ -116,6 +131,7 @@ static int open_sound(struct cache_sql **ret, const char *path, struct error *e)
         return 0;
 }
 
+/* Its log goes: with another database it would be wrong. */
 static int move_away(const char *path, struct error *e) {
         static const char *const logs[] = { "-wal", "-shm" };
         char from[PATH_MAX], to[PATH_MAX];
@@ -185,6 +201,7 @@ int cache_index_repair_model(struct cache_index *ix, const struct cache_record *
         return 0;
 }
 
+/* The model's layers, into @rec. Lock held. */
 static int read_refs(struct cache_index *ix, struct cache_record *rec, struct error *e) {
         _cleanup_row_ sqlite3_stmt *st = NULL;
         size_t size = 0;

@@ -1,5 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* index_models: the rows of models and the layers that they use. */
+/*
+ * index_models: the rows of models and the layers that they use.
+ *
+ * A row is a copy of the model's record, and what only the index counts: hits and last use. Putting a model
+ * that has a row leaves these two alone. Its layers are added to those that are there; only the repair takes
+ * them away first. The number of mounts is no column: it is counted from the leases when the row is read. The
+ * path is no business of the index: model.c fills it in.
+ *
+ * Every function takes the index's lock, except cache_index_enter_model(), whose caller holds it.
+ */
 #include "cache/index_private.h"
 
 #include <string.h>

@@ -2,7 +2,7 @@
 /*
  * layer: a layer's way into the store.
  *
- *   begin    staging/<hex>.tree/            the engine writes "tree" (or "blob") in it
+ *   begin    staging/<hex>.tree/            the engine writes "tree" in it (or "blob", decoded or not)
  *   seal     layers/sha256/<hex>/tree.json  the record, durable
  *            layers/sha256/<hex>/tree       one rename: now the layer exists
  *            index                          now it is found
@@ -24,7 +24,7 @@ struct cache_staging {
         struct cache *cache;
         struct digest digest;
         enum cache_form form;
-        int fd;
+        int fd;     /* of its directory in staging/; the engine borrows it */
         char *name; /* in staging/ */
 };
 
@@ -94,6 +94,7 @@ static int sync_dirs(int tree_fd, const struct cache_tree_node *dir, struct erro
         return r;
 }
 
+/* Directories are synced here; the engine has synced the files. */
 static int finish_tree(int staging_fd, struct error *e) {
         _cleanup_(cache_tree_freep) struct cache_tree *t = NULL;
         _cleanup_close_ int fd = path_open(staging_fd, "tree", O_RDONLY | O_DIRECTORY, 0, e);
@@ -110,6 +111,7 @@ static int finish_tree(int staging_fd, struct error *e) {
         return sync_dirs(fd, t->top, e);
 }
 
+/* A check of the engine's word; its data are durable already. */
 static int finish_blob(int staging_fd, const struct cache_layer *layer, struct error *e) {
         struct stat st;
 
@@ -131,6 +133,7 @@ static int make_layer_dir(struct cache *c, const char *hex, struct error *e) {
         return fd < 0 ? error_errno(e, errno, "open layer %s", hex) : fd;
 }
 
+/* The record first, then the one rename that makes the layer exist. */
 static int move_in(struct cache_staging *s, const struct cache_layer *layer, const char *hex,
                    struct error *e) {
         const char *file = cache_layer_file(s->form), *staged = s->form == CACHE_TREE ? "tree" : "blob";

@@ -2,10 +2,17 @@
 /*
  * record: writes and reads the .json records.
  *
+ *   layer   version, digest, form, size, bytes, files, private, origin
+ *   model   version, key, reference, digest (the manifest's), format, size, files, private, pinned, created,
+ *           expires, layers: [{digest, form, ...}]                         read back
+ *           selection, annotations; mediaType, size, packing, codec, path of each layer   for people only
+ *
  * A record is ours, but it is read after crashes, by later versions and from disks that lie; so reading is as
  * strict as with a stranger's JSON: what it does not say rightly makes the layer or model that it describes
  * not exist. Unknown members are left alone, so that an older program can start on a newer one's cache; what
  * it could not understand at all has a higher version, and is told apart from what is broken.
+ *
+ * No disk here and no state: text in, structs out. path_write_file() writes what is printed.
  */
 #include "cache/record.h"
 
@@ -66,6 +73,7 @@ static int get_bool(bool *ret, const json_t *o, const char *key, struct error *e
         return 0;
 }
 
+/* Milliseconds since 1970; never negative. */
 static int get_time(int64_t *ret, const json_t *o, const char *key, struct error *e) {
         uint64_t value;
         int r = json_get_size(&value, o, key, e);
@@ -76,6 +84,7 @@ static int get_time(int64_t *ret, const json_t *o, const char *key, struct error
         return 0;
 }
 
+/* Before anything else is looked at: of a later version nothing can be said to be wrong. */
 static int check_version(const json_t *o, struct error *e) {
         uint64_t version;
         int r = json_get_size(&version, o, "version", e);
@@ -131,6 +140,7 @@ int cache_record_layer_parse(struct cache_layer *ret, const char *text, size_t l
 
 /* ---- models: writing ---- */
 
+/* An empty array for NULL. NULL: out of memory, or a text that is not UTF-8. */
 static json_t *strings(char *const *list) {
         json_t *array = json_array();
 

@@ -91,6 +91,7 @@ static int read_layer(struct cache_layer *ret, int dir_fd, const struct digest *
         return 0;
 }
 
+/* A layer in one of its forms: into the index, left, or removed. */
 static int recover_form(struct cache *c, int dir_fd, const struct digest *digest, enum cache_form form,
                         struct error *e) {
         char text[DIGEST_TEXT_SIZE];
@@ -113,6 +114,7 @@ static int recover_form(struct cache *c, int dir_fd, const struct digest *digest
         return r < 0 ? r : path_remove_tree(dir_fd, cache_layer_record(form), e);
 }
 
+/* What is beside a layer and is neither it nor its record. */
 static int remove_stray(struct cache *c, int dir_fd, const char *name, struct error *e) {
         (void)c;
         for (enum cache_form form = 0; form < _CACHE_FORM_MAX; form++)
@@ -231,6 +233,7 @@ static int salvage_model(struct cache *c, const struct digest *key, const char *
         return 0;
 }
 
+/* One directory in models/: see the table in the head. */
 static int recover_tree(struct cache *c, int dir_fd, const char *name, const struct digest *key,
                         struct error *e) {
         _cleanup_(cache_record_freep) struct cache_record *rec = NULL;

@@ -111,6 +111,7 @@ int cache_discard(struct cache *c, int dir_fd, const char *name, struct error *e
 
 /* ---- life cycle ---- */
 
+/* Held until cache_close(); a process that dies loses it. */
 static int lock_root(struct cache *c, struct error *e) {
         c->lock_fd = openat(c->root_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (c->lock_fd < 0)
@@ -124,6 +125,7 @@ static int lock_root(struct cache *c, struct error *e) {
         return error_errno(e, errno, "lock %s/lock", c->root);
 }
 
+/* The directories that everything is in; made if they are missing. */
 static int open_dirs(struct cache *c, struct error *e) {
         const struct {
                 const char *name;
@@ -142,6 +144,7 @@ static int open_dirs(struct cache *c, struct error *e) {
         return cache_sync_dir(c->root_fd, c->root, e);
 }
 
+/* Symbolic links in cache.root are followed here, once: c->root is the real path. */
 static int open_root(struct cache *c, struct error *e) {
         const char *root = c->settings->cache.root;
         int r;
@@ -159,6 +162,7 @@ static int open_root(struct cache *c, struct error *e) {
         return r < 0 ? r : open_dirs(c, e);
 }
 
+/* Before each scrape, on the HTTP thread. */
 static void collect_metrics(void *userdata) {
         struct cache *c = userdata;
         struct cache_space space;

@@ -8,7 +8,11 @@
  *
  * The loop is a multi handle's, although it runs one transfer, because curl_easy_perform() calls its progress
  * function only about once a second while nothing arrives. Connections belong to the session's multi handle
- * and stay warm there.
+ * and stay warm there. The pool keeps IDLE_SESSIONS; more are made when more threads ask at once, and freed
+ * when they are given back.
+ *
+ * oci_http_prepare() is for the engine's transfers too (blob.c): their handles are not reset, so what one
+ * transfer sets and the next does not want has to be listed there.
  *
  * What a hostile server can do to us is bounded by libcurl's cap on headers, max_body, and TOTAL_TIMEOUT_MS.
  */
@@ -35,22 +39,22 @@
 
 struct session {
         struct session *next;
-        CURLM *multi;
-        CURL *easy;
-        char detail[CURL_ERROR_SIZE];
+        CURLM *multi;                 /* has the connections */
+        CURL *easy;                   /* reset before each request */
+        char detail[CURL_ERROR_SIZE]; /* libcurl's words for the last failure */
 };
 
 struct oci_http {
         pthread_mutex_t lock; /* guards what follows */
-        struct session *idle;
+        struct session *idle; /* the one used last comes first */
         unsigned n_idle;
 };
 
 /* What the write callback knows. */
 struct sink {
         struct buf *body;
-        size_t max;
-        bool cut, full;
+        size_t max;     /* bytes */
+        bool cut, full; /* more is wanted to be cut; there was more */
 };
 
 bool oci_cancel_wanted(const struct oci_cancel *c) {
@@ -122,6 +126,7 @@ int oci_http_prepare(CURL *easy, const struct oci_http_target *t) {
         return ok ? 0 : -ENOMEM;
 }
 
+/* Never more than max bytes; whether more is a failure or the end is told by `cut`. */
 static size_t on_body(char *p, size_t size, size_t n, void *userdata) {
         struct sink *s = userdata;
         size_t len = size * n, room = s->max - s->body->len;
@@ -162,7 +167,8 @@ static struct session *session_take(struct oci_http *h) {
         return s->easy && s->multi ? take_ptr(s) : NULL;
 }
 
-/* @fit: its handle can be prepared again; one that could not may be broken for good. */
+/* The pool keeps a few; the others take their connections with them. @fit: its handle can be prepared again; one
+ * that could not may be broken for good. */
 static void session_give_back(struct oci_http *h, struct session *s, bool fit) {
         if (fit) {
                 LOCK_SCOPE(&h->lock);
@@ -230,6 +236,7 @@ static char *header_copy(CURL *easy, const char *name, size_t index) {
         return strdup(h->value);
 }
 
+/* Copies, because the handle forgets them with the next request. */
 static void response_fill(struct oci_http_response *r, CURL *easy) {
         char *location = NULL;
 

@@ -4,6 +4,9 @@
  *
  * Docker Hub's short names follow Docker's rules ("busybox" is docker.io/library/busybox:latest). With tag
  * and digest the digest decides. The text is canonical: what is accepted prints back to an equal reference.
+ *
+ * Plain data, immutable once parsed. References come from pods and from artifacts: whoever parses one that an
+ * artifact wrote has to refuse layouts, which name directories of this node.
  */
 #pragma once
 

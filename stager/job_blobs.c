@@ -52,8 +52,8 @@ bool job_blob_is_private(const struct job *j, const struct plan_blob *b) {
         return j->is_private || b->source != 0;
 }
 
-/* To know a digest is not to be allowed to read what it stands for: a private layer is given to those who read
- * from the repository that it came from. Others fetch it again, from where they may. */
+/* To know a digest is not to be allowed to read what it stands for: a private layer is given to those who
+ * read from the repository that it came from. Others fetch it again, from where they may. */
 static bool may_have(const struct job *j, const struct plan_blob *b, const struct cache_layer *layer) {
         struct digest origin;
 

@@ -1,4 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * share: one transfer, however many jobs want its blob. What a share is stands in share.h.
+ *
+ *   share_get     somebody brings it already, and not only for others: one reference more
+ *                 nobody does: a new share in the table; share_start(): source, space, staging, transfer
+ *                    |
+ *                    |  the engine moves the blob; what it writes is taken off the starter's reservation
+ *                    v
+ *   share_done    sealed into the cache, or thrown away
+ *                    |
+ *                    v
+ *   share_finish  done, result, out of the table, stager.changed
+ *
+ * A share that cannot be started ends in share_finish() as well, because other jobs may have joined it by
+ * then. The transfer holds a reference until share_finish(), so whoever drops the last one finds no transfer.
+ *
+ * Threads: jobs in share_get(), a thread of the engine in share_done(), share_grow() and share_wrote(), where
+ * it may be the reactor; so share_wrote() must not wait for stager.lock. The lock guards the table and every
+ * share; it is not held while a registry, the cache or the disk is asked.
+ */
 #include "stager/share.h"
 
 #include <assert.h>
