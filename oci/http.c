@@ -112,8 +112,8 @@ int oci_http_prepare(CURL *easy, const struct oci_http_target *t) {
         SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
         SET(CURLOPT_FAILONERROR, 0L);
         SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-        /* Refused while a transfer that never had a connection has left its buffer behind (libcurl 7.88): the next
-         * transfer uses that one, which has this size. */
+        /* Refused while a transfer that never had a connection has left its buffer behind (libcurl 7.88): the
+         * next transfer uses that one, which has this size. */
         (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
         SET(CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
         SET(CURLOPT_LOW_SPEED_LIMIT, LOW_SPEED_BYTES);
@@ -167,8 +167,8 @@ static struct session *session_take(struct oci_http *h) {
         return s->easy && s->multi ? take_ptr(s) : NULL;
 }
 
-/* The pool keeps a few; the others take their connections with them. @fit: its handle can be prepared again; one
- * that could not may be broken for good. */
+/* The pool keeps a few; the others take their connections with them. @fit: its handle can be prepared again;
+ * one that could not may be broken for good. */
 static void session_give_back(struct oci_http *h, struct session *s, bool fit) {
         if (fit) {
                 LOCK_SCOPE(&h->lock);
