@@ -34,28 +34,33 @@ void budget_destroy(struct budget *b) {
         b->hosts = NULL;
 }
 
-int budget_take(struct budget *b, const char *host) {
+/* The host's own place, idle or not: it knows what the host bears. Else the first that is free. */
+static int find_place(const struct budget *b, const char *host) {
         int place = -1;
 
-        if (b->used >= b->connections)
-                return -EAGAIN;
         for (unsigned i = 0; i < b->connections; i++) {
-                struct budget_host *h = &b->hosts[i];
+                const struct budget_host *h = &b->hosts[i];
 
-                if (h->used > 0 && strncmp(h->name, host, sizeof h->name - 1) == 0) {
-                        if (h->used >= b->per_host || (h->limit > 0 && h->used >= h->limit))
-                                return -EAGAIN;
-                        place = (int)i;
-                        break;
-                }
+                if (strncmp(h->name, host, sizeof h->name - 1) == 0)
+                        return (int)i;
                 if (h->used == 0 && place < 0)
                         place = (int)i;
         }
+        return place;
+}
+
+int budget_take(struct budget *b, const char *host) {
+        if (b->used >= b->connections)
+                return -EAGAIN;
+        int place = find_place(b, host);
         struct budget_host *h = &b->hosts[place];
-        if (h->used == 0 && strncmp(h->name, host, sizeof h->name - 1) != 0) {
+
+        if (strncmp(h->name, host, sizeof h->name - 1) != 0) {
                 *h = (struct budget_host){ .used = 0 };
                 snprintf(h->name, sizeof h->name, "%s", host);
         }
+        if (h->used >= b->per_host || (h->limit > 0 && h->used >= h->limit))
+                return -EAGAIN;
         h->used++;
         b->used++;
         return place;

@@ -41,6 +41,20 @@ static void test_place_of_an_idle_host_is_used_again(void **state) {
         budget_destroy(&b);
 }
 
+static void test_what_an_idle_host_bears_is_remembered_wherever_its_place_is(void **state) {
+        struct budget b;
+
+        (void)state;
+        assert_int_equal(budget_init(&b, 4, 4, 0), 0);
+        int other = budget_take(&b, "other"), small = budget_take(&b, "small");
+        budget_throttled(&b, small);
+        budget_give(&b, other); /* a free place before the one that knows */
+        budget_give(&b, small);
+        assert_int_equal(budget_take(&b, "small"), small);
+        assert_int_equal(budget_take(&b, "small"), -EAGAIN);
+        budget_destroy(&b);
+}
+
 static void test_no_rate_never_waits(void **state) {
         struct budget b;
 
@@ -75,6 +89,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_host_and_node_have_their_own_limits),
                 cmocka_unit_test(test_place_of_an_idle_host_is_used_again),
+                cmocka_unit_test(test_what_an_idle_host_bears_is_remembered_wherever_its_place_is),
                 cmocka_unit_test(test_no_rate_never_waits),
                 cmocka_unit_test(test_bytes_asked_for_keep_to_the_rate),
         };
