@@ -324,7 +324,7 @@ void oci_reference_free(struct oci_reference *r) {
 }
 
 bool oci_reference_wants_always(const struct oci_reference *r) {
-        return !r->has_digest && r->tag && strcmp(r->tag, "latest") == 0;
+        return !r->has_digest && (!r->tag || strcmp(r->tag, "latest") == 0);
 }
 
 char *oci_reference_pinned(const struct oci_reference *r, const struct digest *digest) {

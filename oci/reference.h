@@ -34,7 +34,8 @@ int oci_reference_copy(struct oci_reference **ret, const struct oci_reference *r
 void oci_reference_free(struct oci_reference *r);
 DEFINE_CLEANUP(struct oci_reference *, oci_reference_free);
 
-/* Kubernetes' default: Always for the tag "latest", IfNotPresent for other tags and for digests. */
+/* Kubernetes' default: Always for the tag "latest" and for none, IfNotPresent for other tags and for digests.
+ */
 bool oci_reference_wants_always(const struct oci_reference *r);
 /* Names the repository, whatever tag or digest: equal for references that one permission to read covers. */
 int oci_reference_origin(struct digest *ret, const struct oci_reference *r);

@@ -185,8 +185,15 @@ static void test_only_latest_without_digest_is_always_pulled(void **state) {
                 const char *text;
                 bool always;
         } cases[] = {
-                { "r.io/a", true },        { "r.io/a:latest", true },        { "r.io/a:v1", false },
-                { "r.io/a@" HASH, false }, { "r.io/a:latest@" HASH, false }, { "oci-layout:/a", false }
+                { "r.io/a", true },
+                { "r.io/a:latest", true },
+                { "r.io/a:v1", false },
+                { "r.io/a@" HASH, false },
+                { "r.io/a:latest@" HASH, false },
+                { "oci-layout:/a", true },
+                { "oci-layout:/a:latest", true },
+                { "oci-layout:/a:v1", false },
+                { "oci-layout:/a@" HASH, false },
         };
 
         (void)state;
