@@ -116,12 +116,13 @@ int log_level_parse(const char *text) {
 void log_redact(const char *secret) {
         size_t len = secret ? strlen(secret) : 0, kept = len < SECRET_KEPT ? len : SECRET_KEPT;
         struct secret *place = state.secrets;
+        bool same = false;
 
         if (len < SECRET_MIN)
                 return;
         LOCK_SCOPE(&state.lock);
         for (struct secret *s = state.secrets; s < state.secrets + SECRETS_MAX; s++) {
-                bool same = s->used && s->len == kept && memcmp(s->text, secret, kept) == 0;
+                same = s->used && s->len == kept && memcmp(s->text, secret, kept) == 0;
 
                 if (same || s->used < place->used)
                         place = s;
@@ -130,7 +131,7 @@ void log_redact(const char *secret) {
         }
         place->used = ++state.clock;
         place->len = kept;
-        place->longer = place->longer || len > kept;
+        place->longer = len > kept || (same && place->longer);
         memcpy(place->text, secret, kept);
 }
 

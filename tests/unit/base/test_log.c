@@ -240,6 +240,31 @@ static void test_a_very_long_secret_is_hidden_to_its_end(void **state) {
         assert_non_null(strstr(captured(), "Bearer [redacted] \\\"[redacted]\\\" end"));
 }
 
+/* Every place of the table has had a long secret: none may leave it to the next one that it was long. */
+static void test_a_short_secret_in_the_place_of_a_long_one_is_hidden_alone(void **state) {
+        char secret[600];
+
+        (void)state;
+        memset(secret, 'L', sizeof secret - 1);
+        secret[sizeof secret - 1] = '\0';
+        for (int i = 0; i < 1024; i++) {
+                snprintf(secret, 8, "%06d", i);
+                secret[6] = 'L';
+                secret[7] = 'L';
+                log_redact(secret);
+        }
+        for (int i = 0; i < 1024; i++) {
+                snprintf(secret, sizeof secret, "short-%04d", i);
+                log_redact(secret);
+        }
+        for (int i = 0; i < 1024; i++) {
+                now_ms += 10000;
+                capture();
+                log_info("(short-%04d.tail)", i);
+                assert_non_null(strstr(captured(), "([redacted].tail)"));
+        }
+}
+
 static void test_a_long_line_is_one_write_and_still_json(void **state) {
         char text[20000];
         const char *message;
@@ -310,6 +335,7 @@ int main(void) {
                 T(test_the_latest_secrets_are_remembered),
                 T(test_a_secret_in_use_is_not_forgotten),
                 T(test_a_very_long_secret_is_hidden_to_its_end),
+                T(test_a_short_secret_in_the_place_of_a_long_one_is_hidden_alone),
                 T(test_a_long_line_is_one_write_and_still_json),
                 T(test_errno_is_kept_and_can_be_printed),
                 T(test_lines_of_threads_do_not_mix),
