@@ -157,9 +157,9 @@ int csi_secrets_parse(struct oci_keyring **ret, const struct csi_pair *pairs, si
                 return error_set(e, ERROR_INVALID,
                                  "the volume's secret has only one of username and password");
         else if (n > 0)
-                return error_set(
-                    e, ERROR_INVALID,
-                    "the volume's secret has neither .dockerconfigjson nor username and password");
+                return error_set(e, ERROR_INVALID,
+                                 "the volume's secret has neither .dockerconfigjson nor .dockercfg nor "
+                                 "username and password");
         else {
                 *ret = NULL;
                 return 0;

@@ -105,6 +105,18 @@ static void test_a_bad_secret_is_not_quoted(void **state) {
         }
 }
 
+static void test_a_secret_of_no_form_is_told_all_forms(void **state) {
+        struct csi_pair strange = { "token", "hunter2!!" };
+        struct oci_keyring *k = NULL;
+        struct error e = { 0 };
+
+        (void)state;
+        assert_int_equal(csi_secrets_parse(&k, &strange, 1, &e), -EINVAL);
+        assert_string_equal(
+            e.text,
+            "the volume's secret has neither .dockerconfigjson nor .dockercfg nor username and password");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_all_keys_are_understood),
@@ -112,6 +124,7 @@ int main(void) {
                 cmocka_unit_test(test_secrets_in_every_form),
                 cmocka_unit_test(test_no_secret_is_no_keyring),
                 cmocka_unit_test(test_a_bad_secret_is_not_quoted),
+                cmocka_unit_test(test_a_secret_of_no_form_is_told_all_forms),
         };
 
         return cmocka_run_group_tests_name("csi/attributes", tests, NULL, NULL);
