@@ -245,6 +245,9 @@ static int delete_volume(struct rpc_call *call, const ProtobufCMessage *msg, voi
         return rpc_call_reply(call, &resp.base, e);
 }
 
+/* No state is kept of volumes, and another replica may have made this one: an id whose check digits fit is a
+ * volume, also one that was deleted or never made. That is a decision; such a mistake is found by the node,
+ * not here. */
 static int check_validate(const Csi__V1__ValidateVolumeCapabilitiesRequest *req, struct error *e) {
         if (!req->volume_id || !*req->volume_id)
                 return error_set(e, ERROR_INVALID, "volume_id is missing");
