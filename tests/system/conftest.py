@@ -70,9 +70,9 @@ class Lifetime:
         self.folders.append(_new_folder())
         return self.folders[-1]
 
-    def daemon(self, *registries, plain_http=(), **settings):
+    def daemon(self, *registries, plain_http=(), flags=(), **settings):
         hosts = [r if isinstance(r, str) else r.host for r in registries] + list(plain_http)
-        self.started.append(Daemon(self.build, self.folder(), hosts, settings))
+        self.started.append(Daemon(self.build, self.folder(), hosts, settings, flags))
         return self.started[-1]
 
     def registry(self, layouts=None, synthetic=None, **knobs):

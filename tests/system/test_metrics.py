@@ -38,6 +38,14 @@ def test_exposition_format_is_well_formed(daemon, registry):
     assert len({line.rsplit(" ", 1)[0] for line in lines}) == len(lines), "no sample twice"
 
 
+@pytest.mark.parametrize("role, io", [("node", {"uring", "posix"}), ("controller", {"none"})])
+def test_build_info_is_told_by_both_roles(life, role, io):
+    samples = life.daemon(flags=("--role", role)).metrics()
+    told, = [name for name in samples if name.startswith("build_info")]
+    version, how = re.fullmatch(r'build_info\{version="([^"]*)",io="([^"]*)"\}', told).groups()
+    assert re.match(r"\d+\.\d+\.\d+", version) and how in io and samples[told] == 1
+
+
 def test_miss_and_hit_are_counted(daemon, registry):
     daemon.cli("warm", registry.ref("raw")).ok()
     for volume in ("a", "b"):

@@ -137,7 +137,6 @@ static int start_node(struct daemon *d, struct error *e) {
                 r = stager_new(&d->stager, s, d->cache, d->client, e);
         if (r < 0)
                 return r;
-        metric_set(BUILD_INFO, 1, MODELSTAGE_VERSION, stager_io(d->stager));
         d->csi = (struct csi){ .settings = s, .cache = d->cache, .stager = d->stager };
         r = serve_control(d, e);
         if (r >= 0)
@@ -154,6 +153,8 @@ static int start(struct daemon *d, struct error *e) {
                 d->csi = (struct csi){ .settings = s };
         else
                 r = start_node(d, e);
+        if (r >= 0)
+                metric_set(BUILD_INFO, 1, MODELSTAGE_VERSION, d->stager ? stager_io(d->stager) : "none");
         if (r >= 0)
                 r = serve_csi(d, e);
         if (r >= 0)

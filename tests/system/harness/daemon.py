@@ -44,9 +44,10 @@ def run_cli(build, *args, env=None, deadline=300):
 
 
 class Daemon:
-    def __init__(self, build, folder, plain_http=(), settings=None):
-        """plain_http: hosts that are asked without TLS. settings: more of the configuration, section by section."""
-        self.build, self.folder = build, folder
+    def __init__(self, build, folder, plain_http=(), settings=None, flags=()):
+        """plain_http: hosts that are asked without TLS. settings: more of the configuration, section by section. flags: of
+        the command line."""
+        self.build, self.folder, self.flags = build, folder, flags
         self.root = folder / "cache"
         self.pods = folder / "pods"
         self.pods.mkdir(exist_ok=True)
@@ -79,7 +80,7 @@ class Daemon:
     # ---- life
 
     def start(self):
-        self.process = Process([*wrapper(), self.build / "modelstaged", "--config", self.config],
+        self.process = Process([*wrapper(), self.build / "modelstaged", "--config", self.config, *self.flags],
                                self.folder / "daemon.log")
         wait_until(lambda: self.process.check_running() and self.ready(), "the daemon is ready")
 
