@@ -238,6 +238,17 @@ def test_layout_on_disk_needs_no_registry(build, life):
     assert file_sums(folder) == golden_sums("modelkits", "gzip")
 
 
+def test_warm_list_is_read_again_with_the_flags_that_repair_the_file(life, registry):
+    daemon = life.daemon(registry, flags=("--credentials.providerBinDir", "/opt/bin"),
+                         credentials={"providerConfig": "/etc/providers.yaml"})
+    config = json.loads(daemon.config.read_text())
+    new = daemon.config.with_suffix(".new")
+    new.write_text(json.dumps(dict(config, warm=[{"model": registry.ref("raw"), "pin": True}])))
+    new.rename(daemon.config)
+    wait_until(lambda: [(m["state"], m["pinned"]) for m in daemon.cli("ls", "-o", "json").json()] == [("ready", True)],
+               "the new list is warm")
+
+
 @pytest.mark.parametrize("text, word", [
     ('{"cache": {"rooot": "/x"}}', "rooot"), ('{"engine": {"memory": "lots"}}', "memory"),
     ('{"engine": {"connections": 0}}', "connections"), ('{"log": {"level": "loud"}}', "level"), ("cache: [", "config")])

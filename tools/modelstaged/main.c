@@ -140,7 +140,7 @@ static int start_node(struct daemon *d, struct error *e) {
         d->csi = (struct csi){ .settings = s, .cache = d->cache, .stager = d->stager };
         r = serve_control(d, e);
         if (r >= 0)
-                r = warmlist_start(&d->warmlist, s, d->options.config, d->cache, d->stager, e);
+                r = warmlist_start(&d->warmlist, &d->options, d->cache, d->stager, e);
         return r;
 }
 

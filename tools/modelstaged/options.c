@@ -14,10 +14,9 @@
 #include "base/text.h"
 
 struct command_line {
+        struct options *options; /* the settings given as flags go here */
         const char *config, *role;
         bool help, man, version, check;
-        const char *keys[256], *values[256]; /* settings given as flags */
-        size_t n;
 };
 
 static void print_help(void) {
@@ -88,14 +87,16 @@ static bool is_flag(const char *arg, const char *name) {
 }
 
 static int take_setting(struct command_line *c, char *arg, int argc, char *argv[], int *i) {
-        if (c->n >= sizeof c->keys / sizeof *c->keys)
+        struct options *o = c->options;
+
+        if (o->n_flags >= OPTIONS_FLAGS_MAX)
                 return usage_error("too many flags at", arg);
-        int r = take_value(arg, argc, argv, i, &c->values[c->n]);
+        int r = take_value(arg, argc, argv, i, &o->values[o->n_flags]);
         if (r == 0) {
                 char *equals = strchr(arg, '=');
                 if (equals)
                         *equals = 0;
-                c->keys[c->n++] = arg + 2;
+                o->keys[o->n_flags++] = arg + 2;
         }
         return r;
 }
@@ -130,21 +131,23 @@ static int read_command_line(struct command_line *c, int argc, char *argv[]) {
         return 0;
 }
 
-/* The file, unless the default one does not exist; then the flags; then all of it together. */
-static int load(struct options *o, const struct command_line *c, struct error *e) {
-        o->config = c->config;
-        if (!o->config && access(OPTIONS_DEFAULT_CONFIG, F_OK) == 0)
-                o->config = OPTIONS_DEFAULT_CONFIG;
-        int r = settings_new(&o->settings, e);
+/* The file, then the flags, then all of it together: a flag may repair what the file alone would break. */
+int options_load(struct settings **ret, const struct options *o, struct error *e) {
+        _cleanup_(settings_freep) struct settings *s = NULL;
+        int r = settings_new(&s, e);
+
         if (r >= 0)
-                r = settings_load_file(o->settings, o->config, e);
-        for (size_t i = 0; r >= 0 && i < c->n; i++)
-                r = settings_set(o->settings, c->keys[i], c->values[i], e);
-        return r < 0 ? r : settings_check(o->settings, e);
+                r = settings_load_file(s, o->config, e);
+        for (size_t i = 0; r >= 0 && i < o->n_flags; i++)
+                r = settings_set(s, o->keys[i], o->values[i], e);
+        if (r < 0 || (r = settings_check(s, e)) < 0)
+                return r;
+        *ret = take_ptr(s);
+        return 0;
 }
 
 int options_read(struct options *ret, int argc, char *argv[]) {
-        struct command_line c = { 0 };
+        struct command_line c = { .options = ret };
         struct error e = { 0 };
         int r = read_command_line(&c, argc, argv);
 
@@ -160,7 +163,10 @@ int options_read(struct options *ret, int argc, char *argv[]) {
                 return EXIT_SUCCESS;
         }
         ret->controller = c.role && strcmp(c.role, "controller") == 0;
-        if (load(ret, &c, &e) < 0) {
+        ret->config = c.config;
+        if (!ret->config && access(OPTIONS_DEFAULT_CONFIG, F_OK) == 0)
+                ret->config = OPTIONS_DEFAULT_CONFIG;
+        if (options_load(&ret->settings, ret, &e) < 0) {
                 fprintf(stderr, "modelstaged: %s\n", e.text);
                 return e.kind == ERROR_INVALID || e.kind == ERROR_NOT_FOUND ? 2 : 1;
         }

@@ -11,13 +11,20 @@
 
 #define OPTIONS_DEFAULT_CONFIG "/etc/modelstage/config.yaml"
 
+#define OPTIONS_FLAGS_MAX 256
+
 struct options {
         struct settings *settings; /* owned */
         const char *config;        /* file that was read, NULL if there is none */
         bool controller;           /* --role controller */
+        /* Settings given as flags; of argv. */
+        const char *keys[OPTIONS_FLAGS_MAX], *values[OPTIONS_FLAGS_MAX];
+        size_t n_flags;
 };
 
 /* Reads the file and the flags (flags win). Returns -1 to go on, or the exit code of --help, --version,
  * --check-config and of mistakes, which have been printed. */
 int options_read(struct options *ret, int argc, char *argv[]);
+/* The settings anew, from the file as it is now and the same flags, checked as at the start. */
+int options_load(struct settings **ret, const struct options *o, struct error *e);
 void options_clear(struct options *o);

@@ -20,9 +20,8 @@
 #define RETRY_MAX_MS (5 * 60 * 1000)
 
 struct warmlist {
-        const struct settings *settings; /* of the start */
-        struct settings *current;        /* of the file as it is now; NULL: as at the start */
-        const char *config;
+        const struct options *options;
+        struct settings *current; /* of the file as it is now; NULL: as at the start */
         struct cache *cache;
         struct stager *stager;
         pthread_t thread;
@@ -74,7 +73,7 @@ static bool warm_one(struct warmlist *w, const struct settings_warm *item) {
 }
 
 static bool warm_all(struct warmlist *w) {
-        const struct settings *s = w->current ? w->current : w->settings;
+        const struct settings *s = w->current ? w->current : w->options->settings;
         bool all = true;
 
         for (size_t i = 0; i < s->n_warm; i++)
@@ -89,11 +88,9 @@ static void reload(struct warmlist *w) {
 
         while (read(w->watch_fd, events, sizeof events) > 0)
                 ;
-        if (settings_new(&fresh, &e) < 0 || settings_load_file(fresh, w->config, &e) < 0 ||
-            settings_check(fresh, &e) < 0) {
-                log_warning("%s has changed but is not usable, the warm list stays as it was: %s", w->config,
-                            e.text);
-                settings_free(fresh);
+        if (options_load(&fresh, w->options, &e) < 0) {
+                log_warning("%s has changed but is not usable, the warm list stays as it was: %s",
+                            w->options->config, e.text);
                 return;
         }
         settings_free(w->current);
@@ -137,15 +134,15 @@ static int watch_directory(const char *file) {
         return take_fd(fd);
 }
 
-int warmlist_start(struct warmlist **ret, const struct settings *s, const char *config, struct cache *c,
-                   struct stager *stager, struct error *e) {
+int warmlist_start(struct warmlist **ret, const struct options *o, struct cache *c, struct stager *stager,
+                   struct error *e) {
         struct warmlist *w = calloc(1, sizeof *w);
 
         if (!w)
                 return error_errno(e, ENOMEM, "cannot start warming");
-        *w = (struct warmlist){ .settings = s, .config = config, .cache = c, .stager = stager };
+        *w = (struct warmlist){ .options = o, .cache = c, .stager = stager };
         pthread_mutex_init(&w->lock, NULL);
-        w->watch_fd = watch_directory(config);
+        w->watch_fd = watch_directory(o->config);
         w->stop_fd = eventfd(0, EFD_CLOEXEC);
         int r = w->stop_fd < 0 ? errno : pthread_create(&w->thread, NULL, warmlist_main, w);
         if (r != 0) {

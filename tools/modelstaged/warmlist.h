@@ -8,11 +8,12 @@
 #pragma once
 
 #include "stager/stager.h"
+#include "tools/modelstaged/options.h"
 
 struct warmlist;
 
-/* One thread. @config may be NULL: then the list never changes. All is kept by reference. */
-int warmlist_start(struct warmlist **ret, const struct settings *s, const char *config, struct cache *c,
-                   struct stager *stager, struct error *e);
+/* One thread. Without a file in @o the list never changes. All is kept by reference. */
+int warmlist_start(struct warmlist **ret, const struct options *o, struct cache *c, struct stager *stager,
+                   struct error *e);
 void warmlist_stop(struct warmlist *w);
 DEFINE_CLEANUP(struct warmlist *, warmlist_stop);
