@@ -176,7 +176,7 @@ void cache_lease_free(struct cache_lease *l);
 DEFINE_CLEANUP(struct cache_lease *, cache_lease_free);
 
 /* Lease first, then the mount. The same volume, target and key again is success without a second mount;
- * another key or volume at that target is ERROR_EXISTS. @made_for is kept with the lease. Makes the last
+ * another key or volume mounted at that target is ERROR_EXISTS. @made_for is kept with the lease. Makes the last
  * component of @target (0750) if it is missing. */
 int cache_publish(struct cache *c, const char *volume_id, const struct digest *key, const char *made_for,
                   const char *target, struct error *e);

@@ -7,7 +7,9 @@
  *
  * So whatever instant the daemon dies at, a mount has a lease or had one that the next start finds without
  * its mount. reconcile() then believes mountinfo: leases without their mount go, and mounts of our models
- * without a lease (the index was lost) get one whose volume is unknown, "", which every volume may unpublish.
+ * without a lease (the index was lost) get one whose volume is unknown, "", which every volume may unpublish. A
+ * mount that is taken away by hand while the daemon runs leaves a lease too, which is overwritten by whoever
+ * publishes there next.
  *
  * Whose target is it? A volume that unpublishes where another volume has its lease has nothing there: that is
  * success (CSI wants it idempotent) and nothing is touched. The same without a lease and without a mount. A
@@ -172,6 +174,18 @@ static int check_lease(const struct cache_lease *l, const char *volume_id, const
         return 0;
 }
 
+/* What is mounted at @target: 1 if it is this volume already, 0 if it is the model without a lease that says so.
+ * A lease counts only with its mount. */
+static int check_mounted(const struct cache *c, const struct cache_lease *l, const char *volume_id,
+                         const struct digest *key, const char *target, struct error *e) {
+        int r;
+
+        if (!l || !shows(c, target, &l->key))
+                return shows(c, target, key) ? 0 : something_else(target, e);
+        r = check_lease(l, volume_id, key, e);
+        return r < 0 ? r : strcmp(l->volume_id, volume_id) == 0;
+}
+
 /* The target's guard is held. */
 static int publish(struct cache *c, const char *volume_id, const struct digest *key, const char *made_for,
                    const char *target, struct error *e) {
@@ -187,16 +201,13 @@ static int publish(struct cache *c, const char *volume_id, const struct digest *
         if (r < 0)
                 return error_set(e, ERROR_NOT_FOUND, "model %s is not here", hex);
         r = cache_index_lease_find(c->index, target, &lease);
-        if (r >= 0)
-                r = check_lease(lease, volume_id, key, e);
-        else if (r != -ENOENT)
+        if (r < 0 && r != -ENOENT)
                 return error_errno(e, r, "find the lease of %s", target);
-        if ((lease && r < 0) || (r = look(&place, target, e)) < 0)
-                return r;
-        if (place == PLACE_MOUNT && !shows(c, target, key))
-                return something_else(target, e);
-        if (place == PLACE_MOUNT && lease && strcmp(lease->volume_id, volume_id) == 0)
-                return 0;
+        r = look(&place, target, e);
+        if (r >= 0 && place == PLACE_MOUNT)
+                r = check_mounted(c, lease, volume_id, key, target, e);
+        if (r != 0)
+                return r < 0 ? r : 0;
         r = cache_index_lease_put(c->index, volume_id, target, key, made_for, time_now_ms(), e);
         if (r < 0 || place == PLACE_MOUNT)
                 return r;

@@ -72,6 +72,18 @@ def test_foreign_mount_where_a_volume_was_is_refused_and_left_alone(daemon, regi
     assert not path.exists()
 
 
+def test_volume_that_was_unmounted_by_hand_may_show_another_model(daemon, registry):
+    path = daemon.publish("v", registry.ref("raw"))
+    subprocess.run(["umount", path], check=True)
+    assert daemon.publish("v", registry.ref("tar")) == path
+    assert file_sums(path) == registry.files("tar")
+    with pytest.raises(grpc.RpcError) as caught:
+        daemon.publish("v", registry.ref("raw"))
+    assert caught.value.code() == Code.ALREADY_EXISTS
+    daemon.unpublish("v")
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("change", [{"tag": "tar"}, {"root": "tokenizer"}, {"include": "*.json"}], ids=str)
 def test_other_request_for_a_published_volume_exists_already(daemon, registry, change):
     model = registry.ref("modelpacks", "raw")

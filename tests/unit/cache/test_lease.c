@@ -116,6 +116,31 @@ static void test_a_mount_that_went_away_is_made_again(void **state) {
         assert_tree(target, "file=text");
 }
 
+static void test_a_lease_whose_mount_went_away_is_in_nobodys_way(void **state) {
+        struct fixture *f = *state;
+        struct digest key = make_model(f->cache, "example.com/m:1", "text");
+        struct digest other = make_model(f->cache, "example.com/n:1", "other");
+        char target[PATH_MAX];
+        struct cache_lease *l;
+        struct error e;
+
+        target_of(f, "a", target);
+        assert_ok(cache_publish(f->cache, "vol", &key, "m", target, &e), &e);
+        assert_int_equal(umount2(target, 0), 0);
+        assert_ok(cache_publish(f->cache, "vol 2", &other, "n", target, &e), &e);
+        assert_tree(target, "file=other");
+        assert_int_equal(cache_lease_count(f->cache), 1);
+        assert_int_equal(cache_lease_find(f->cache, "vol 2", target, &l), 0);
+        assert_string_equal(l->made_for, "n");
+        assert_true(digest_equal(&l->key, &other));
+        cache_lease_free(l);
+        /* Something else is there now: that is said, not that it is another model. */
+        assert_int_equal(umount2(target, 0), 0);
+        assert_int_equal(mount("tmpfs", target, "tmpfs", 0, NULL), 0);
+        assert_int_equal(cache_publish(f->cache, "vol", &key, "", target, &e), -EEXIST);
+        assert_non_null(strstr(e.text, "something else is mounted"));
+}
+
 static void test_a_foreign_mount_is_left_alone(void **state) {
         struct fixture *f = *state;
         struct digest key = make_model(f->cache, "example.com/m:1", "text");
@@ -462,6 +487,7 @@ int main(void) {
                 T(test_publishing_twice_mounts_once),
                 T(test_another_model_or_volume_at_a_target_is_refused),
                 T(test_a_mount_that_went_away_is_made_again),
+                T(test_a_lease_whose_mount_went_away_is_in_nobodys_way),
                 T(test_a_foreign_mount_is_left_alone),
                 T(test_a_foreign_mount_where_a_volume_was_is_left_alone),
                 T(test_mounts_of_ours_that_are_stacked_all_go),
