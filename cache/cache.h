@@ -166,7 +166,7 @@ void cache_layer_unhold(struct cache *c, const struct digest *digest);
 /* ---- publications: a lease and a mount ---- */
 
 struct cache_lease {
-        char *volume_id;   /* CSI's, or "cli" */
+        char *volume_id;   /* CSI's, or "cli"; "": not known */
         char *made_for;    /* what was asked for (stager_request_name()); "": not known */
         char *target;      /* absolute, clean */
         struct digest key; /* of the model */
@@ -176,7 +176,7 @@ void cache_lease_free(struct cache_lease *l);
 DEFINE_CLEANUP(struct cache_lease *, cache_lease_free);
 
 /* Lease first, then the mount. The same volume, target and key again is success without a second mount;
- * another key or volume mounted at that target is ERROR_EXISTS. @made_for is kept with the lease. Makes the last
+ * another key or volume that is mounted there is ERROR_EXISTS. @made_for is kept with it. Makes the last
  * component of @target (0750) if it is missing. */
 int cache_publish(struct cache *c, const char *volume_id, const struct digest *key, const char *made_for,
                   const char *target, struct error *e);
@@ -186,7 +186,8 @@ int cache_publish(struct cache *c, const char *volume_id, const struct digest *k
  * target is success too, and is left alone: this volume has nothing there. */
 int cache_unpublish(struct cache *c, const char *volume_id, const char *target, bool keep_target,
                     struct error *e);
-/* -ENOENT without an error text. @volume_id NULL: any. */
+/* -ENOENT without an error text. @volume_id NULL: any. A lease without a volume (its mount was found at
+ * start) is every volume's. */
 int cache_lease_find(struct cache *c, const char *volume_id, const char *target, struct cache_lease **ret);
 /* Whether @l's target shows its model now. ERROR_EXISTS: something else is mounted there. */
 int cache_lease_is_mounted(bool *ret, struct cache *c, const struct cache_lease *l, struct error *e);

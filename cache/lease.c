@@ -7,9 +7,9 @@
  *
  * So whatever instant the daemon dies at, a mount has a lease or had one that the next start finds without
  * its mount. reconcile() then believes mountinfo: leases without their mount go, and mounts of our models
- * without a lease (the index was lost) get one whose volume is unknown, "", which every volume may unpublish. A
- * mount that is taken away by hand while the daemon runs leaves a lease too, which is overwritten by whoever
- * publishes there next.
+ * without a lease (the index was lost) get one whose volume is unknown, "", which every volume finds and may
+ * unpublish. A mount that is taken away by hand while the daemon runs leaves a lease too, which is
+ * overwritten by whoever publishes there next.
  *
  * Whose target is it? A volume that unpublishes where another volume has its lease has nothing there: that is
  * success (CSI wants it idempotent) and nothing is touched. The same without a lease and without a mount. A
@@ -174,8 +174,8 @@ static int check_lease(const struct cache_lease *l, const char *volume_id, const
         return 0;
 }
 
-/* What is mounted at @target: 1 if it is this volume already, 0 if it is the model without a lease that says so.
- * A lease counts only with its mount. */
+/* What is mounted at @target: 1 if it is this volume already, 0 if it is the model without a lease that says
+ * so. A lease counts only with its mount. */
 static int check_mounted(const struct cache *c, const struct cache_lease *l, const char *volume_id,
                          const struct digest *key, const char *target, struct error *e) {
         int r;
@@ -316,7 +316,7 @@ int cache_lease_find(struct cache *c, const char *volume_id, const char *target,
         r = cache_index_lease_find(c->index, target, &l);
         if (r < 0)
                 return r;
-        if (volume_id && strcmp(l->volume_id, volume_id) != 0)
+        if (volume_id && *l->volume_id && strcmp(l->volume_id, volume_id) != 0)
                 return -ENOENT;
         *ret = take_ptr(l);
         return 0;

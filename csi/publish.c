@@ -73,13 +73,15 @@ static int read_request(struct publish *p, struct error *e) {
 }
 
 /* 1: the volume is at the target already; something else there is an error. What a tag means may have changed
- * since: a republish never replaces a mount, so what counts is what was asked for. */
+ * since: a republish never replaces a mount, so what counts is what was asked for. A mount whose volume is
+ * not known may be another's: cache_publish() compares the models, and the volume is known from then on. */
 static int find_mounted(const struct publish *p, struct error *e) {
         _cleanup_(cache_lease_freep) struct cache_lease *lease = NULL;
         _cleanup_free_ char *asked = NULL;
         bool mounted = false;
 
-        if (cache_lease_find(p->csi->cache, p->req->volume_id, p->req->target_path, &lease) < 0)
+        if (cache_lease_find(p->csi->cache, p->req->volume_id, p->req->target_path, &lease) < 0 ||
+            !*lease->volume_id)
                 return 0;
         int r = cache_lease_is_mounted(&mounted, p->csi->cache, lease, e);
         if (r < 0 || !mounted)

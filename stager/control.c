@@ -159,10 +159,11 @@ int control_unmount(struct rpc_call *call, const ProtobufCMessage *m, void *user
 
         if (r < 0)
                 return r;
-        /* Only our own: what kubelet mounted is kubelet's to unmount. */
+        /* Only our own: what kubelet mounted is kubelet's to unmount. Whose a mount was that the index has
+         * forgotten, nobody knows. */
         if (cache_lease_find(c->cache, NULL, req->target, &lease) < 0)
                 return error_set(e, ERROR_NOT_FOUND, "no model is mounted at %s", req->target);
-        if (strcmp(lease->volume_id, "cli") != 0)
+        if (*lease->volume_id && strcmp(lease->volume_id, "cli") != 0)
                 return error_set(e, ERROR_PRECONDITION, "%s belongs to volume %s; its pod has to go first",
                                  req->target, lease->volume_id);
         r = cache_unpublish(c->cache, "cli", req->target, true, e);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon may be killed, stopped and started again under running pods."""
+import grpc
 import pytest
 from harness.layout import file_sums
 from harness.mounts import mount_options, mounts_below
@@ -92,6 +93,30 @@ def test_lost_index_is_rebuilt_from_what_lies_on_the_disk(daemon, registry):
     with daemon.published("other", registry.ref("raw"), pullPolicy="Always") as again:
         assert file_sums(again) == registry.files("raw")
     assert registry.blob_bytes() < 100_000, "the layers were not fetched again"
+
+
+def test_mounts_of_a_lost_index_can_be_measured_and_unmounted(daemon, registry):
+    import csi_pb2
+    by_hand = daemon.folder / "by-hand"
+    by_hand.mkdir()
+    daemon.cli("mount", registry.ref("tar"), by_hand).ok()
+    path = daemon.publish(MOUNTED, registry.ref("raw"))
+    daemon.stop()
+    for file in daemon.root.glob("index.db*"):
+        file.unlink()
+    daemon.start()
+    request = csi_pb2.NodeGetVolumeStatsRequest(volume_id=MOUNTED, volume_path=str(path))
+    usage = daemon.node.NodeGetVolumeStats(request, timeout=30).usage
+    assert usage[0].used == sum(f.stat().st_size for f in path.iterdir())
+    with pytest.raises(grpc.RpcError) as caught:
+        daemon.publish(MOUNTED, registry.ref("tar"), target=path)
+    assert caught.value.code() == grpc.StatusCode.ALREADY_EXISTS, "which volume it is is not known, which model is"
+    daemon.publish(MOUNTED, registry.ref("raw"), target=path)
+    done = daemon.cli("umount", path)
+    assert done.status == 1 and f"belongs to volume {MOUNTED}" in done.stderr, "it is known again"
+    daemon.cli("umount", by_hand).ok()
+    daemon.unpublish(MOUNTED)
+    assert mounts_below(daemon.folder) == []
 
 
 def test_second_daemon_on_the_same_root_is_refused(daemon):

@@ -363,11 +363,14 @@ static void test_a_mount_without_a_lease_gets_one_at_start(void **state) {
         assert_int_equal(cache_lease_find(f->cache, NULL, target, &l), 0);
         assert_string_equal(l->volume_id, "");
         cache_lease_free(l);
+        assert_int_equal(cache_lease_find(f->cache, "any", target, &l), 0);
+        cache_lease_free(l);
         assert_true(cache_model_remove(f->cache, &key, NULL, &e) < 0);
         /* The volume that publishes again is known from then on. */
         assert_ok(cache_publish(f->cache, "vol", &key, "", target, &e), &e);
         assert_int_equal(cache_lease_find(f->cache, "vol", target, &l), 0);
         cache_lease_free(l);
+        assert_int_equal(cache_lease_find(f->cache, "any", target, &l), -ENOENT);
         assert_ok(cache_unpublish(f->cache, "vol", target, false, &e), &e);
         assert_int_equal(access(target, F_OK), -1);
 }
