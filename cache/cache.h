@@ -128,7 +128,8 @@ void cache_model_used(struct cache *c, const struct digest *key, bool hit);
 int cache_model_list(struct cache *c, struct cache_model ***ret, size_t *ret_n, struct error *e);
 void cache_model_list_free(struct cache_model **list, size_t n);
 /* Models that @text names: a reference (with any selection) or a manifest digest "sha256:…" or its
- * unambiguous prefix of at least 6 hex digits. ERROR_NOT_FOUND if none. */
+ * unambiguous prefix of at least 6 hex digits. ERROR_NOT_FOUND if none. A reference names what it meant when
+ * it was last resolved, on each platform; models that it meant before are named by their digests. */
 int cache_model_match(struct cache *c, const char *text, struct cache_model ***ret, size_t *ret_n,
                       struct error *e);
 

@@ -90,6 +90,8 @@ static const char *const statements[_CACHE_ST_MAX] = {
             "UPDATE models SET last_used_ms = max(last_used_ms, ?2), hits = hits + ?3 WHERE key = ?1",
         [CACHE_ST_MODEL_PIN] = "UPDATE models SET pinned = ?2, expires_ms = ?3 WHERE key = ?1",
         [CACHE_ST_TAG_GET] = "SELECT digest, resolved_ms FROM tags WHERE reference = ?",
+        [CACHE_ST_TAG_LIST] = "SELECT DISTINCT digest FROM tags WHERE reference = ?1"
+                              " OR (reference >= ?1 || '#' AND reference < ?1 || '$')",
         [CACHE_ST_TAG_PUT] = "INSERT OR REPLACE INTO tags VALUES (?, ?, ?)",
         [CACHE_ST_TAG_TRIM] =
             "DELETE FROM tags WHERE reference IN (SELECT reference FROM tags ORDER BY resolved_ms LIMIT"

@@ -43,6 +43,10 @@ int cache_index_tag_get(struct cache_index *ix, const char *reference, struct di
 int cache_index_tag_put(struct cache_index *ix, const char *reference, const struct digest *d, int64_t now_ms,
                         struct error *e);
 
+/* What @reference means, alone and on each platform ("@reference#platform"); *ret is to be freed. */
+int cache_index_tag_list(struct cache_index *ix, const char *reference, struct digest **ret, size_t *ret_n,
+                         struct error *e);
+
 /* ---- layers ---- */
 
 /* False also if the index failed: then the layer is staged once more. @ret may be NULL. */

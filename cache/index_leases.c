@@ -37,6 +37,35 @@ int cache_index_tag_get(struct cache_index *ix, const char *reference, struct di
         return 0;
 }
 
+int cache_index_tag_list(struct cache_index *ix, const char *reference, struct digest **ret, size_t *ret_n,
+                         struct error *e) {
+        LOCK_SCOPE(&ix->lock);
+        _cleanup_row_ sqlite3_stmt *st = NULL;
+        _cleanup_free_ struct digest *list = NULL;
+        size_t n = 0, size = 0;
+        int r;
+
+        r = cache_sql_start(&st, ix->sql, CACHE_ST_TAG_LIST, e, "s", reference);
+        if (r < 0)
+                return r;
+        while ((r = cache_sql_step(ix->sql, st, e)) > 0) {
+                if (n == size) {
+                        struct digest *more = reallocarray(list, size = 2 * size + 4, sizeof *more);
+
+                        if (!more)
+                                return error_errno(e, ENOMEM, "list what %s means", reference);
+                        list = more;
+                }
+                if ((r = cache_sql_column_digest(&list[n++], st, 0, e)) < 0)
+                        return r;
+        }
+        if (r < 0)
+                return r;
+        *ret = take_ptr(list);
+        *ret_n = n;
+        return 0;
+}
+
 int cache_index_tag_put(struct cache_index *ix, const char *reference, const struct digest *d, int64_t now_ms,
                         struct error *e) {
         LOCK_SCOPE(&ix->lock);

@@ -34,6 +34,7 @@ enum { /* statements, by their place in the table of index.c */
        CACHE_ST_MODEL_USED,
        CACHE_ST_MODEL_PIN,
        CACHE_ST_TAG_GET,
+       CACHE_ST_TAG_LIST,
        CACHE_ST_TAG_PUT,
        CACHE_ST_TAG_TRIM,
        CACHE_ST_LEASE_FIND,

@@ -87,10 +87,15 @@ int cache_model_list(struct cache *c, struct cache_model ***ret, size_t *ret_n, 
 /* What a text may mean. */
 struct name {
         struct oci_reference *reference; /* NULL: it is none */
-        bool has_tag;
-        struct digest tag; /* what the reference meant when it was last resolved */
-        const char *hex;   /* prefix of a manifest digest; NULL: it is none */
+        struct digest *tags;             /* what it meant when it was last resolved; one a platform */
+        size_t n_tags;                   /* 0: not known */
+        const char *hex;                 /* prefix of a manifest digest; NULL: it is none */
 };
+
+static void name_clear(struct name *n) {
+        oci_reference_free(n->reference);
+        free(n->tags);
+}
 
 /* NULL: it cannot be the beginning of a digest. */
 static const char *hex_prefix(const char *text) {
@@ -100,12 +105,29 @@ static const char *hex_prefix(const char *text) {
         return !hex[n] && n >= PREFIX_MIN && n < DIGEST_HEX_SIZE ? hex : NULL;
 }
 
+static int name_parse(struct name *n, struct cache *c, const char *text, struct error *e) {
+        int r = 0;
+
+        n->hex = hex_prefix(text);
+        if (!text_starts_with(text, "sha256:"))
+                r = oci_reference_parse(&n->reference, text, n->hex ? NULL : e);
+        if (r < 0)
+                return n->hex ? 0 : r;
+        return n->reference ? cache_index_tag_list(c->index, n->reference->text, &n->tags, &n->n_tags, e) : 0;
+}
+
+/* A tag moves: what a model was once asked for by counts only while it is not known what that means now. */
 static bool is_named(const struct cache_model *m, const struct name *n) {
         const struct oci_reference *r = n->reference;
 
-        return r && (strcmp(m->reference, r->text) == 0 ||
-                     (r->has_digest && digest_equal(&r->digest, &m->manifest)) ||
-                     (n->has_tag && digest_equal(&n->tag, &m->manifest)));
+        if (!r)
+                return false;
+        for (size_t i = 0; i < n->n_tags; i++)
+                if (digest_equal(&n->tags[i], &m->manifest))
+                        return true;
+        if (r->has_digest && digest_equal(&r->digest, &m->manifest))
+                return true;
+        return n->n_tags == 0 && strcmp(m->reference, r->text) == 0;
 }
 
 static bool has_prefix(const struct cache_model *m, const struct name *n) {
@@ -139,20 +161,12 @@ static bool is_ambiguous(struct cache_model **list, size_t n) {
 
 int cache_model_match(struct cache *c, const char *text, struct cache_model ***ret, size_t *ret_n,
                       struct error *e) {
-        _cleanup_(oci_reference_freep) struct oci_reference *reference = NULL;
-        struct name name = { .hex = hex_prefix(text) };
+        _cleanup_(name_clear) struct name name = { 0 };
         struct cache_model **list = NULL;
         size_t n = 0, found;
-        int r = 0;
+        int r;
 
-        if (!text_starts_with(text, "sha256:"))
-                r = oci_reference_parse(&reference, text, name.hex ? NULL : e);
-        if (r < 0 && !name.hex)
-                return r;
-        name.reference = reference;
-        name.has_tag = reference && cache_tag_get(c, reference->text, &name.tag, NULL) >= 0;
-        r = cache_model_list(c, &list, &n, e);
-        if (r < 0)
+        if ((r = name_parse(&name, c, text, e)) < 0 || (r = cache_model_list(c, &list, &n, e)) < 0)
                 return r;
         found = select_models(list, n, &name, is_named);
         if (found == 0) {

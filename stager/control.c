@@ -172,26 +172,64 @@ int control_unmount(struct rpc_call *call, const ProtobufCMessage *m, void *user
 
 /* ---- Remove, Pin ---- */
 
+struct removed {
+        Modelstage__V1__RemovedModel msg;
+        char digest[DIGEST_TEXT_SIZE], key[DIGEST_HEX_SIZE];
+};
+
+static int remove_model(struct removed *ret, struct cache *c, struct cache_model *m, struct error *e) {
+        uint64_t freed = 0;
+        int r = cache_model_remove(c, &m->key, &freed, e);
+
+        if (r < 0)
+                return r;
+        modelstage__v1__removed_model__init(&ret->msg);
+        ret->msg.reference = m->reference;
+        ret->msg.digest = (char *)digest_format(&m->manifest, ret->digest);
+        ret->msg.key = (char *)digest_hex(&m->key, ret->key);
+        ret->msg.freed = (int64_t)freed;
+        return 0;
+}
+
+/* None goes while one of them is mounted; only a mount that comes meanwhile can end it half way. */
+static int remove_models(struct rpc_call *call, struct control *c, struct cache_model *const *models,
+                         size_t n, struct error *e) {
+        Modelstage__V1__RemoveResponse reply = MODELSTAGE__V1__REMOVE_RESPONSE__INIT;
+        _cleanup_free_ struct removed *list = calloc(n, sizeof *list);
+        _cleanup_free_ Modelstage__V1__RemovedModel **pointers = calloc(n, sizeof *pointers);
+
+        if (!list || !pointers)
+                return error_errno(e, ENOMEM, "remove models");
+        for (size_t i = 0; i < n; i++)
+                if (models[i]->mounts > 0)
+                        return error_set(e, ERROR_PRECONDITION,
+                                         "model %s is mounted %u times; unmount it first",
+                                         models[i]->reference, models[i]->mounts);
+        for (size_t i = 0; i < n; i++) {
+                int r = remove_model(&list[i], c->cache, models[i], e);
+                if (r < 0)
+                        return i > 0 ? error_wrap(e, "%zu of %zu models are removed", i, n) : r;
+                pointers[i] = &list[i].msg;
+                reply.freed += list[i].msg.freed;
+        }
+        reply.digest = list[0].msg.digest;
+        reply.models = pointers;
+        reply.n_models = n;
+        return rpc_call_reply(call, &reply.base, e);
+}
+
 int control_remove(struct rpc_call *call, const ProtobufCMessage *m, void *userdata, struct error *e) {
         const Modelstage__V1__RemoveRequest *req = (const void *)m;
-        Modelstage__V1__RemoveResponse reply = MODELSTAGE__V1__REMOVE_RESPONSE__INIT;
         struct control *c = userdata;
         struct cache_model **models = NULL;
-        char digest[DIGEST_TEXT_SIZE];
         size_t n = 0;
         int r = cache_model_match(c->cache, req->reference, &models, &n, e);
 
         if (r < 0)
                 return r;
-        for (size_t i = 0; i < n && r == 0; i++) {
-                uint64_t freed = 0;
-                r = cache_model_remove(c->cache, &models[i]->key, &freed, e);
-                reply.freed += (int64_t)freed;
-        }
-        if (n > 0)
-                reply.digest = (char *)digest_format(&models[0]->manifest, digest);
+        r = remove_models(call, c, models, n, e);
         cache_model_list_free(models, n);
-        return r < 0 ? r : rpc_call_reply(call, &reply.base, e);
+        return r;
 }
 
 int control_pin(struct rpc_call *call, const ProtobufCMessage *m, void *userdata, struct error *e) {

@@ -16,6 +16,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "stager/job.h"
 #include "stager/tensors.h"
 
 /* A client takes answers of up to 64 MiB. */
@@ -152,16 +153,25 @@ static int fill_tensors(struct inspection *i, const struct rpc_call *call, const
         return 0;
 }
 
-/* Of the models that the reference has here, the one that this selection made. */
-static const struct cache_model *choose(struct cache_model *const *models, size_t n,
+/* Of the models that the reference has here, the one that this selection made, from what the reference means
+ * on its platform; without a selection any will do. */
+static const struct cache_model *choose(struct cache *c, struct cache_model *const *models, size_t n,
+                                        const struct oci_reference *reference,
                                         const struct oci_selection *selection) {
+        _cleanup_free_ char *tag = job_tag_name(reference->text, selection);
+        const struct cache_model *any = NULL;
+        struct digest meant, key;
+        bool known = tag && cache_tag_get(c, tag, &meant, NULL) >= 0;
+
         for (size_t k = 0; k < n; k++) {
-                struct digest key;
+                if (known && !digest_equal(&meant, &models[k]->manifest))
+                        continue;
                 if (oci_selection_key(&key, selection, &models[k]->manifest) == 0 &&
                     digest_equal(&key, &models[k]->key))
                         return models[k];
+                any = any ? any : models[k];
         }
-        return NULL;
+        return selection ? NULL : any;
 }
 
 static int inspect(struct inspection *i, struct control *c, const struct rpc_call *call,
@@ -196,9 +206,7 @@ int control_inspect(struct rpc_call *call, const ProtobufCMessage *m, void *user
             (r = control_selection_parse(&selection, req->selection, e)) < 0 ||
             (r = cache_model_match(c->cache, reference->text, &models, &n, e)) < 0)
                 return r;
-        model = choose(models, n, selection);
-        if (!model && !selection)
-                model = models[0];
+        model = choose(c->cache, models, n, reference, selection);
         if (!model)
                 r = error_set(e, ERROR_NOT_FOUND,
                               "%s is here, but not with this selection; see modelstage ls", reference->text);

@@ -113,6 +113,30 @@ def test_warm_with_pull_always_asks(daemon, moving, layout):
     assert second["digest"] == layout.digest("v1")
 
 
+def test_moved_tag_names_what_it_means_now(daemon, moving, layout):
+    reference, digests = moving.ref("model", "v1"), []
+    for content in (b"one", b"two", b"three", b"four", b"five"):
+        move(layout, content)
+        digests += [daemon.cli("warm", "-o", "json", "--pull", "always", reference).json()[0]["digest"]]
+    assert daemon.cli("inspect", "-o", "json", reference).json()["digest"] == digests[-1]
+    with daemon.published("old", f"{moving.host}/model@{digests[0]}"):  # is in nobody's way
+        removed = daemon.cli("rm", "-o", "json", reference).json()
+    assert [(m["reference"], m["digest"]) for m in removed] == [(reference, digests[-1])]
+    assert sorted(m["digest"] for m in daemon.cli("ls", "-o", "json").json()) == sorted(digests[:-1])
+    assert daemon.cli("rm", reference).status == 4
+    assert daemon.cli("rm", "-q", digests[1]).ok().stdout == digests[1] + "\n"
+
+
+def test_rm_tells_every_selection_that_goes_and_none_goes_while_one_is_mounted(daemon, moving, layout):
+    reference = moving.ref("model", "v1")
+    daemon.cli("warm", reference).ok()
+    with daemon.mounted(reference, "--include", "*.bin"):
+        assert daemon.cli("rm", reference).status == 1
+        assert len(daemon.cli("ls", "-o", "json").json()) == 2
+    assert [m["digest"] for m in daemon.cli("rm", "-o", "json", reference).json()] == 2 * [layout.digest("v1")]
+    assert daemon.cli("ls", "-o", "json").json() == []
+
+
 def test_shared_layer_is_not_fetched_again(daemon, moving, layout):
     shared = tar_of({"models/": b"", "models/base.bin": b"b" * 300_000})
     layout.add_image("base", shared)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * rm, pin and unpin: one call for each operand; the first failure gives the exit code, the others are still
- * tried. What was removed is printed even if something else failed.
+ * tried. rm tells every model that went, also if something else failed: one operand may name several, by
+ * selection or platform.
  */
 #include <stdio.h>
 #include <string.h>
@@ -23,7 +24,7 @@ struct removal {
         struct table *table;
 };
 
-static void add_removed(struct removal *r, const char *reference, const Modelstage__V1__RemoveResponse *m) {
+static void add_removed(struct removal *r, const char *reference, const Modelstage__V1__RemovedModel *m) {
         json_t *item = cli_must(json_object());
 
         output_set(item, "reference", output_text(reference));
@@ -35,6 +36,12 @@ static void add_removed(struct removal *r, const char *reference, const Modelsta
         table_size(r->table, m->freed > 0 ? (uint64_t)m->freed : 0);
         if (args_has(r->args, ARG_BIT(QUIET)))
                 printf("%s\n", m->digest);
+}
+
+static void add_all_removed(struct removal *r, const char *reference,
+                            const Modelstage__V1__RemoveResponse *m) {
+        for (size_t i = 0; i < m->n_models; i++)
+                add_removed(r, reference, m->models[i]);
 }
 
 static void print_removed(struct removal *r) {
@@ -63,7 +70,7 @@ int cmd_rm(const struct args *a) {
                                 &e) < 0)
                         keep_first(&exit_code, daemon_fail(&d, &e));
                 else
-                        add_removed(&removal, a->operands[i], (const void *)reply);
+                        add_all_removed(&removal, a->operands[i], (const void *)reply);
         }
         print_removed(&removal);
         table_free(removal.table);

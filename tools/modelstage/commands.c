@@ -118,7 +118,12 @@ const struct command commands[] = {
           ARG_BIT(SOCKET) | RESULT,
           cmd_rm,
           "remove models from the cache",
-          "REF is a reference or a digest (sha256:..., or its first digits). A model that is mounted is not "
+          "REF is a reference or a digest (sha256:..., or its first digits). A reference is what it meant "
+          "when "
+          "it was last "
+          "resolved, with every selection; what its tag meant before is named by digest. A model that is "
+          "mounted "
+          "is not "
           "removed; data "
           "that another model shares stays.",
           "modelstage rm ghcr.io/acme/mistral:7b" },

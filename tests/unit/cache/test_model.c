@@ -110,6 +110,30 @@ static void test_models_are_named_by_reference_tag_and_digest(void **state) {
         assert_match(f->cache, "example.com/m:2", 1);
 }
 
+static void test_a_tag_that_has_moved_names_what_it_means_now(void **state) {
+        struct fixture *f = *state;
+        struct digest new = digest_named("example.com/new:1"), arm = digest_named("example.com/arm:1");
+        struct cache_model **list;
+        struct error e;
+        size_t n;
+
+        (void)make_model(f->cache, "example.com/m:1", "old"); /* by this name once, and in the index still */
+        (void)make_model(f->cache, "example.com/new:1", "new");
+        (void)make_model(f->cache, "example.com/arm:1", "arm");
+        assert_ok(cache_tag_put(f->cache, "example.com/m:1", &new, &e), &e);
+        assert_ok(cache_model_match(f->cache, "example.com/m:1", &list, &n, &e), &e);
+        assert_int_equal(n, 1);
+        assert_string_equal(list[0]->reference, "example.com/new:1");
+        cache_model_list_free(list, n);
+        /* Each platform has its own; neighbours in the table are other references. */
+        assert_ok(cache_tag_put(f->cache, "example.com/m:1#linux/arm64", &arm, &e), &e);
+        assert_ok(cache_tag_put(f->cache, "example.com/m:11", &(struct digest){ 0 }, &e), &e);
+        assert_match(f->cache, "example.com/m:1", 2);
+        assert_ok(cache_tag_put(f->cache, "example.com/m:1", &(struct digest){ 0 }, &e), &e);
+        assert_match(f->cache, "example.com/m:1", 1);
+        assert_no_match(f->cache, "example.com/m:11", ERROR_NOT_FOUND);
+}
+
 static void test_every_selection_of_a_reference_matches(void **state) {
         struct fixture *f = *state;
         struct model_plan *p = plan_new("example.com/m:1");
@@ -264,6 +288,7 @@ int main(void) {
                 T(test_uses_and_hits_are_counted),
                 T(test_building_what_is_here_changes_nothing),
                 T(test_models_are_named_by_reference_tag_and_digest),
+                T(test_a_tag_that_has_moved_names_what_it_means_now),
                 T(test_every_selection_of_a_reference_matches),
                 T(test_a_prefix_of_two_manifests_is_refused),
                 T(test_a_pin_outlives_the_index),
