@@ -218,13 +218,14 @@ int engine_start(struct transfer **ret, struct engine *g, const struct transfer_
         return 0;
 }
 
-void transfer_progress(const struct transfer *t, struct transfer_progress *ret) {
+void transfer_progress(struct transfer *t, struct transfer_progress *ret) {
         *ret = (struct transfer_progress){
                 .done = t->verified,
                 .received = t->fetch.received,
                 .connections = t->fetch.connections,
                 .retries = t->fetch.retries,
         };
+        fetch_copy_host(&t->fetch, ret->host, sizeof ret->host);
 }
 
 void transfer_cancel(struct transfer *t) {

@@ -44,11 +44,13 @@ struct transfer_order {
 struct transfer_result {
         uint64_t bytes, files; /* placed */
 };
+#define TRANSFER_HOST_MAX 256
 struct transfer_progress {
-        uint64_t done;        /* bytes verified so far, in order */
-        uint64_t received;    /* bytes received, with those received twice */
-        unsigned connections; /* now */
-        uint64_t retries;     /* requests that were asked for again */
+        uint64_t done;                /* bytes verified so far, in order */
+        uint64_t received;            /* bytes received, with those received twice */
+        unsigned connections;         /* now */
+        uint64_t retries;             /* requests that were asked for again */
+        char host[TRANSFER_HOST_MAX]; /* where the bytes come from now; "": not known yet, or a file */
 };
 
 struct transfer;
@@ -59,6 +61,6 @@ int engine_start(struct transfer **ret, struct engine *g, const struct transfer_
                  void (*done)(void *userdata, int result, const struct transfer_result *r,
                               const struct error *e),
                  struct error *e);
-void transfer_progress(const struct transfer *t, struct transfer_progress *ret); /* any thread */
+void transfer_progress(struct transfer *t, struct transfer_progress *ret); /* any thread */
 void transfer_cancel(struct transfer *t); /* any thread, before engine_free(); done() still runs */
 void transfer_free(struct transfer *t);   /* after done() ran */

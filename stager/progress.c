@@ -31,7 +31,23 @@ static const char *blob_state(const struct job_blob *b) {
         return b->share ? "fetching" : "waiting";
 }
 
+/* Where the bytes of a blob come from becomes the job's host if no other blob has more connections. */
+static int take_host(struct stage_progress *ret, const struct transfer_progress *t, unsigned *most) {
+        char *host;
+
+        if (!*t->host || (ret->host && t->connections <= *most))
+                return 0;
+        if (!(host = strdup(t->host)))
+                return -ENOMEM;
+        free(ret->host);
+        ret->host = host;
+        *most = t->connections;
+        return 0;
+}
+
 static int snapshot_blobs(const struct job *j, struct stage_progress *ret) {
+        unsigned most = 0;
+
         ret->blobs = calloc(j->n_blobs ? j->n_blobs : 1, sizeof *ret->blobs);
         if (!ret->blobs)
                 return -ENOMEM;
@@ -55,6 +71,8 @@ static int snapshot_blobs(const struct job *j, struct stage_progress *ret) {
                         ret->connections += t.connections;
                         ret->retries += t.retries;
                         ret->fetched += t.received;
+                        if (take_host(ret, &t, &most) < 0)
+                                return -ENOMEM;
                 } else if (b->ready)
                         out->done = p->size;
                 ret->done += out->done;
@@ -128,12 +146,13 @@ int job_snapshot(struct job *j, struct stage_progress *ret) {
         p.retries = source->retries;
         p.error = j->error;
         p.reference = strdup(j->reference->text);
-        p.host = strdup(j->reference->host ? j->reference->host : "");
-        int r = p.reference && p.host ? 0 : -ENOMEM;
+        int r = p.reference ? 0 : -ENOMEM;
         if (r == 0 && source->plan) {
                 p.size = source->plan->size;
                 r = snapshot_blobs(source, &p);
         }
+        if (r == 0 && !p.host && !(p.host = strdup(j->reference->host ? j->reference->host : "")))
+                r = -ENOMEM;
         if (r < 0) {
                 stage_progress_clear(&p);
                 return r;

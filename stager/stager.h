@@ -58,7 +58,7 @@ struct stage_progress {
         int64_t eta_ms;       /* -1: unknown */
         unsigned connections, waiting; /* in use for it now; handles on the job */
         uint64_t retries;              /* requests that were asked for again */
-        char *host;                    /* of the reference; "" for a layout */
+        char *host; /* that most connections go to now, else the reference's; "": a layout */
         struct stage_blob_progress *blobs;
         size_t n_blobs;
         struct error error; /* of a failed one */

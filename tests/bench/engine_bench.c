@@ -55,7 +55,7 @@ static uint64_t written_bytes(void) {
         return n;
 }
 
-static void print(const struct transfer *t, const char *io, double seconds, uint64_t written) {
+static void print(struct transfer *t, const char *io, double seconds, uint64_t written) {
         struct transfer_progress p;
         struct rusage u;
 

@@ -85,6 +85,17 @@ def test_status_shows_a_running_job(daemon, registry):
     wait_until(lambda: [m["state"] for m in daemon.cli("ls", "-o", "json").json()] == ["ready"], "the model is ready")
 
 
+@pytest.mark.parametrize("redirect", [False, True])
+def test_status_shows_the_host_that_the_bytes_come_from(daemon, registry, redirect):
+    registry.set(total="12MiB", redirect=redirect)
+    daemon.cli("warm", "--detach", registry.ref("big")).ok()
+    expected = f"127.0.0.1:{registry.storage_port}" if redirect else registry.host
+    wait_until(lambda: [j["host"] for j in daemon.cli("status", "-o", "json").json() if j["connections"] > 0] == [expected],
+               f"the job is fetched from {expected}")
+    registry.set(total=0)
+    wait_until(lambda: [m["state"] for m in daemon.cli("ls", "-o", "json").json()] == ["ready"], "the model is ready")
+
+
 def test_df_adds_up(daemon, registry):
     empty = daemon.cli("df", "-o", "json").json()
     assert types(empty) == dict.fromkeys(("capacity", "used", "reserved", "free", "models", "layers", "saved"), int)
