@@ -150,11 +150,14 @@ int cache_model_remove(struct cache *c, const struct digest *key, uint64_t *ret_
 struct cache_file {
         char *path;
         uint64_t size;
-        mode_t mode; /* permission bits */
+        mode_t mode; /* with the type */
 };
-/* The tree's files in path order; to be freed with cache_file_list_free(). */
+/* The tree's regular files in path order; to be freed with cache_file_list_free(). */
 int cache_model_files(struct cache *c, const struct digest *key, struct cache_file **ret, size_t *ret_n,
                       struct error *e);
+/* The same with its directories and symbolic links: a directory comes before what is in it. */
+int cache_model_entries(struct cache *c, const struct digest *key, struct cache_file **ret, size_t *ret_n,
+                        struct error *e);
 void cache_file_list_free(struct cache_file *list, size_t n);
 /* The record as JSON (reference, digest, format, layers, annotations, …); the caller owns the reference. */
 int cache_model_record(struct cache *c, const struct digest *key, json_t **ret, struct error *e);

@@ -286,6 +286,7 @@ int cache_model_remove(struct cache *c, const struct digest *key, uint64_t *ret_
 struct file_list {
         struct cache_file *files;
         size_t n, size;
+        bool all; /* not regular files alone */
 };
 
 void cache_file_list_free(struct cache_file *list, size_t n) {
@@ -308,19 +309,19 @@ __attribute__((noinline)) static int add_file(struct file_list *l, const struct 
         }
         if (cache_tree_path(n, path) < 0)
                 return error_set(e, ERROR_INVALID, "the path of \"%s\" is too long", n->name);
-        l->files[l->n] =
-            (struct cache_file){ .path = strdup(path), .size = n->size, .mode = n->mode & 07777 };
+        l->files[l->n] = (struct cache_file){ .path = strdup(path), .size = n->size, .mode = n->mode };
         return l->files[l->n++].path ? 0 : error_errno(e, ENOMEM, "list files");
 }
 
 static int add_files(struct file_list *l, const struct cache_tree_node *dir, struct error *e) {
         int r = 0;
 
-        for (const struct cache_tree_node *n = dir->first; n && r >= 0; n = n->next)
-                if (S_ISDIR(n->mode))
-                        r = add_files(l, n, e);
-                else if (S_ISREG(n->mode))
+        for (const struct cache_tree_node *n = dir->first; n && r >= 0; n = n->next) {
+                if (l->all || S_ISREG(n->mode))
                         r = add_file(l, n, e);
+                if (r >= 0 && S_ISDIR(n->mode))
+                        r = add_files(l, n, e);
+        }
         return r;
 }
 
@@ -328,11 +329,11 @@ static int compare_paths(const void *a, const void *b) {
         return strcmp(((const struct cache_file *)a)->path, ((const struct cache_file *)b)->path);
 }
 
-int cache_model_files(struct cache *c, const struct digest *key, struct cache_file **ret, size_t *ret_n,
-                      struct error *e) {
+static int list_tree(struct cache *c, const struct digest *key, bool all, struct cache_file **ret,
+                     size_t *ret_n, struct error *e) {
         _cleanup_(cache_tree_freep) struct cache_tree *t = NULL;
         _cleanup_close_ int fd = -1;
-        struct file_list l = { 0 };
+        struct file_list l = { .all = all };
         char hex[DIGEST_HEX_SIZE];
         int r;
 
@@ -351,4 +352,14 @@ int cache_model_files(struct cache *c, const struct digest *key, struct cache_fi
         *ret = l.files;
         *ret_n = l.n;
         return 0;
+}
+
+int cache_model_files(struct cache *c, const struct digest *key, struct cache_file **ret, size_t *ret_n,
+                      struct error *e) {
+        return list_tree(c, key, false, ret, ret_n, e);
+}
+
+int cache_model_entries(struct cache *c, const struct digest *key, struct cache_file **ret, size_t *ret_n,
+                        struct error *e) {
+        return list_tree(c, key, true, ret, ret_n, e);
 }

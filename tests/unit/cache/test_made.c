@@ -127,7 +127,7 @@ static void test_a_made_file_is_an_ordinary_file_that_is_counted_and_listed(void
         assert_int_equal(n, 3);
         assert_string_equal(files[0].path, "Kitfile");
         assert_int_equal(files[0].size, 4);
-        assert_int_equal(files[0].mode, 0644);
+        assert_int_equal(files[0].mode, S_IFREG | 0644);
         cache_file_list_free(files, n);
 }
 

@@ -238,10 +238,13 @@ static void test_files_are_listed_in_path_order(void **state) {
         struct error e;
         size_t n;
 
-        stage_tar(
-            f->cache, "t",
-            (struct entry[]){
-                { "z", "1", 0 }, { "a/c", "22", 0600 }, { "a/b", "333", 0 }, { "l", "-> z", 0 }, { 0 } });
+        stage_tar(f->cache, "t",
+                  (struct entry[]){ { "z", "1", 0 },
+                                    { "a/c", "22", 0600 },
+                                    { "a/b", "333", 0 },
+                                    { "l", "-> z", 0 },
+                                    { "empty", NULL, 0 },
+                                    { 0 } });
         plan_add(p, PLAN_TAR, "t", "");
         assert_ok(cache_model_build(f->cache, &key, p, NULL, false, &e), &e);
         assert_ok(cache_model_files(f->cache, &key, &files, &n, &e), &e);
@@ -249,8 +252,18 @@ static void test_files_are_listed_in_path_order(void **state) {
         assert_string_equal(files[0].path, "a/b");
         assert_int_equal(files[0].size, 3);
         assert_string_equal(files[1].path, "a/c");
-        assert_int_equal(files[1].mode, 0600);
+        assert_int_equal(files[1].mode, S_IFREG | 0600);
         assert_string_equal(files[2].path, "z");
+        cache_file_list_free(files, n);
+        assert_ok(cache_model_entries(f->cache, &key, &files, &n, &e), &e);
+        assert_int_equal(n, 6);
+        assert_string_equal(files[0].path, "a");
+        assert_true(S_ISDIR(files[0].mode));
+        assert_string_equal(files[1].path, "a/b");
+        assert_string_equal(files[3].path, "empty");
+        assert_int_equal(files[3].mode, S_IFDIR | 0755);
+        assert_string_equal(files[4].path, "l");
+        assert_true(S_ISLNK(files[4].mode));
         cache_file_list_free(files, n);
         key = digest_named("none");
         assert_int_equal(cache_model_files(f->cache, &key, &files, &n, &e), -ENOENT);
