@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The CLI's contract with scripts: JSON shapes, exit statuses, nothing but the result on stdout."""
 import datetime
+import io
 import json
 import os
 import re
 import signal
 import subprocess
+import tarfile
 
 import pytest
 from harness.daemon import run_cli, wrapper
-from harness.layout import DATA, file_sums, golden_sums
+from harness.layout import DATA, Layout, file_sums, golden_sums
 from harness.process import wait_until
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}$")
@@ -178,6 +180,41 @@ def test_fetch_does_not_overwrite_unless_forced(build, registry, life):
     assert {p.name: p.read_text() for p in folder.iterdir()} == {"config.json": "mine"}
     run_cli(build, "fetch", "--plain-http", "--force", reference, folder).ok()
     assert file_sums(folder) == golden_sums("modelpacks", "raw")
+
+
+def shape(folder):
+    """{path: what it is and its mode for others} of all that is below a folder."""
+    return {str(p.relative_to(folder)): f"-> {os.readlink(p)}" if p.is_symlink() else (p.is_dir(), p.stat().st_mode & 0o555)
+            for p in sorted(folder.rglob("*"))}
+
+
+def test_fetch_gives_what_mount_shows(build, daemon, life):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, kind, mode, link in (("models", tarfile.DIRTYPE, 0o755, ""), ("models/a.bin", tarfile.REGTYPE, 0o644, ""),
+                                       ("models/cache", tarfile.DIRTYPE, 0o775, ""), ("models/run.sh", tarfile.REGTYPE, 0o755, ""),
+                                       ("models/a", tarfile.SYMTYPE, 0o777, "a.bin"), ("models/out", tarfile.SYMTYPE, 0o777, "/etc"),
+                                       ("models/d", tarfile.DIRTYPE, 0o711, ""), ("models/d/e", tarfile.DIRTYPE, 0o555, ""),
+                                       ("models/d/e/b.bin", tarfile.LNKTYPE, 0o644, "models/a.bin")):
+            info = tarfile.TarInfo(name)
+            info.type, info.mode, info.linkname = kind, mode, link
+            tar.addfile(info)
+    layout = Layout.create(life.folder() / "layout")
+    layout.add_image("v1", out.getvalue())
+    reference, folder = f"oci-layout:{layout.path}:v1", life.folder() / "model"
+    run_cli(build, "fetch", reference, folder).ok()
+    with daemon.mounted(reference) as path:
+        assert shape(folder) == shape(path) and len(shape(path)) == 8
+
+
+def test_fetch_with_force_is_all_or_nothing(build, registry, life):
+    folder = life.folder() / "model"
+    (folder / "model.safetensors").mkdir(parents=True)
+    (folder / "config.json").write_text("mine")
+    before = shape(folder)
+    done = run_cli(build, "fetch", "--plain-http", "--force", registry.ref("modelpacks", "raw"), folder)
+    assert done.status == 1 and "model.safetensors exists already and is not a file" in done.stderr
+    assert shape(folder) == before and (folder / "config.json").read_text() == "mine"
 
 
 def test_fetch_that_fails_leaves_nothing(build, registry, life):

@@ -3,10 +3,12 @@
  * fetch: the daemon's engine for one model and one directory.
  *
  *   DIR/.modelstage-XXXXXX   a cache of its own: layers, the model's tree (hard links into the layers)
- *   DIR/...                  links to the tree's files, made when all of it is there and verified
+ *   DIR/...                  links to the tree's files, made when all of it is there and verified, and its
+ *                            directories and symbolic links
  *
  * Then the private cache is removed, and the files in DIR are the only names of their data. Interrupted or
- * failed, nothing of it stays: not the private cache, not a file in DIR, not DIR if it was made for this.
+ * failed, nothing of it stays: not the private cache, not a file in DIR, not DIR if it was made for this;
+ * what --force replaced is back.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -109,7 +111,7 @@ static int place(struct fetch *f, const struct digest *key, bool force, struct e
 
         if (cache_model_find(f->cache, key, &model) < 0)
                 return error_set(e, ERROR_INTERNAL, "the model was staged but is not there");
-        if ((r = cache_model_files(f->cache, key, &files, &n, e)) < 0)
+        if ((r = cache_model_entries(f->cache, key, &files, &n, e)) < 0)
                 return r;
         struct placing p = { .dir = f->dir,
                              .dir_fd = f->dir_fd,

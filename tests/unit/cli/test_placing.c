@@ -16,8 +16,9 @@ struct fixture {
         char tree[80];
         struct placing p;
 };
-static struct cache_file files[] = { { (char *)"config.json", 2, 0444 },
-                                     { (char *)"sub/weights.bin", 3, 0555 } };
+static struct cache_file files[] = { { (char *)"config.json", 2, S_IFREG | 0444 },
+                                     { (char *)"sub", 0, S_IFDIR | 0555 },
+                                     { (char *)"sub/weights.bin", 3, S_IFREG | 0555 } };
 
 static void put(int dir_fd, const char *path, const char *text, mode_t mode) {
         int fd = openat(dir_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
@@ -57,7 +58,7 @@ static int set_up(void **state) {
         put(f->tree_fd, "sub/weights.bin", "abc", 0555);
         snprintf(f->tree, sizeof f->tree, "%s/tree", f->root);
         f->p = (struct placing){
-                .dir = "dir", .dir_fd = f->dir_fd, .tree = f->tree, .spare = "spare", .files = files, .n = 2
+                .dir = "dir", .dir_fd = f->dir_fd, .tree = f->tree, .spare = "spare", .files = files, .n = 3
         };
         *state = f;
         return 0;
@@ -89,6 +90,9 @@ static void test_files_get_their_names_and_can_be_written_by_their_owner(void **
         assert_int_equal(st.st_mode & 0777, 0644);
         assert_int_equal(fstatat(f->dir_fd, "sub/weights.bin", &st, 0), 0);
         assert_int_equal(st.st_mode & 0777, 0755);
+        assert_int_equal(fstatat(f->dir_fd, "sub", &st, 0), 0);
+        assert_int_equal(st.st_mode & 0777, 0755);
+        assert_int_equal(fstatat(f->dir_fd, "sub/weights.bin", &st, 0), 0);
         assert_int_equal(fstatat(f->tree_fd, "sub/weights.bin", &tree, 0), 0);
         assert_int_equal(st.st_ino, tree.st_ino); /* linked, not copied */
 }
@@ -107,6 +111,13 @@ static void test_an_existing_file_stops_everything(void **state) {
         assert_int_equal(fstatat(f->dir_fd, "config.json", &st, 0), -1);
 }
 
+static void empty_spare(const struct fixture *f) {
+        struct error e = { 0 };
+
+        assert_int_equal(path_remove_tree(f->dir_fd, "spare", &e), 0);
+        assert_int_equal(mkdirat(f->dir_fd, "spare", 0755), 0);
+}
+
 static void test_force_replaces_files_but_not_directories(void **state) {
         struct fixture *f = *state;
         struct error e = { 0 };
@@ -115,12 +126,63 @@ static void test_force_replaces_files_but_not_directories(void **state) {
         f->p.force = true;
         assert_int_equal(placing_run(&f->p, &e), 0);
         assert_content(f->dir_fd, "config.json", "{}");
+        empty_spare(f);
         assert_int_equal(placing_run(&f->p, &e), 0); /* and once more, over the same inodes */
         assert_content(f->dir_fd, "sub/weights.bin", "abc");
         assert_int_equal(unlinkat(f->dir_fd, "config.json", 0), 0);
         assert_int_equal(mkdirat(f->dir_fd, "config.json", 0755), 0);
         assert_int_equal(placing_run(&f->p, &e), -EEXIST);
         assert_string_equal(e.text, "dir/config.json exists already and is not a file");
+        assert_int_equal(unlinkat(f->dir_fd, "config.json", AT_REMOVEDIR), 0);
+        assert_int_equal(unlinkat(f->dir_fd, "sub/weights.bin", 0) | unlinkat(f->dir_fd, "sub", AT_REMOVEDIR),
+                         0);
+        put(f->dir_fd, "sub", "a file", 0600);
+        assert_int_equal(placing_run(&f->p, &e), -EEXIST);
+        assert_string_equal(e.text, "dir/sub exists already and is not a directory");
+        assert_content(f->dir_fd, "sub", "a file");
+}
+
+static void test_what_is_in_the_way_of_the_last_stops_the_first(void **state) {
+        struct fixture *f = *state;
+        struct error e = { 0 };
+        struct stat st;
+
+        put(f->dir_fd, "config.json", "old", 0600);
+        assert_int_equal(mkdirat(f->dir_fd, "sub", 0755) | mkdirat(f->dir_fd, "sub/weights.bin", 0755), 0);
+        f->p.force = true;
+        assert_int_equal(placing_run(&f->p, &e), -EEXIST);
+        assert_content(f->dir_fd, "config.json", "old");
+        assert_int_equal(fstatat(f->dir_fd, "spare/old-0", &st, 0), -1);
+}
+
+/* The last file is missing in the tree, as if the disk had failed. */
+static void test_a_failure_in_the_middle_is_undone(void **state) {
+        struct fixture *f = *state;
+        struct error e = { 0 };
+        struct stat st;
+
+        assert_int_equal(symlinkat("there", f->tree_fd, "link"), 0);
+        for (int force = 0; force < 2; force++) {
+                f->p.force = force;
+                if (force) {
+                        put(f->dir_fd, "config.json", "old", 0640);
+                        assert_int_equal(symlinkat("nowhere", f->dir_fd, "link"), 0);
+                }
+                struct cache_file more[] = { files[0],
+                                             { (char *)"link", 0, S_IFLNK | 0777 },
+                                             files[1],
+                                             { (char *)"sub/missing", 0, S_IFREG | 0444 } };
+                f->p.files = more;
+                f->p.n = 4;
+                assert_true(placing_run(&f->p, &e) < 0);
+                assert_int_equal(fstatat(f->dir_fd, "sub", &st, 0), -1);
+                assert_int_equal(fstatat(f->dir_fd, "config.json", &st, 0), force ? 0 : -1);
+        }
+        assert_content(f->dir_fd, "config.json", "old");
+        assert_int_equal(st.st_mode & 0777, 0640);
+        char target[16] = { 0 };
+        assert_int_equal(readlinkat(f->dir_fd, "link", target, sizeof target - 1), 7);
+        assert_string_equal(target, "nowhere");
 }
 
 static void test_a_symbolic_link_in_the_directory_is_not_followed(void **state) {
@@ -136,7 +198,7 @@ static void test_a_symbolic_link_in_the_directory_is_not_followed(void **state) 
 }
 
 static void test_a_symbolic_link_in_the_tree_stays_one_and_its_target_keeps_its_mode(void **state) {
-        static const struct cache_file link = { (char *)"link", 0, 0120777 };
+        static const struct cache_file link = { (char *)"link", 0, S_IFLNK | 0777 };
         struct fixture *f = *state;
         struct error e = { 0 };
         struct stat st;
@@ -161,6 +223,8 @@ int main(void) {
                 TEST(test_files_get_their_names_and_can_be_written_by_their_owner),
                 TEST(test_an_existing_file_stops_everything),
                 TEST(test_force_replaces_files_but_not_directories),
+                TEST(test_what_is_in_the_way_of_the_last_stops_the_first),
+                TEST(test_a_failure_in_the_middle_is_undone),
                 TEST(test_a_symbolic_link_in_the_directory_is_not_followed),
                 TEST(test_a_symbolic_link_in_the_tree_stays_one_and_its_target_keeps_its_mode),
         };
