@@ -373,6 +373,17 @@ static bool job_wait_for_turn(struct job *j) {
         return !s->stopping;
 }
 
+void job_failed(struct job *j, const struct error *e) {
+        if (j->state == JOB_FAILED)
+                return;
+        j->error = *e;
+        if (!strstr(j->error.text, j->reference->text)) /* a failure names its model, once */
+                error_wrap(&j->error, "%s", j->reference->text);
+        j->claimed = false;
+        job_set_state(j, JOB_FAILED);
+        job_count(j);
+}
+
 void *job_main(void *arg) {
         struct job *j = arg;
         struct stager *s = j->stager;
@@ -383,14 +394,13 @@ void *job_main(void *arg) {
         LOCK_SCOPE(&s->lock);
         cache_reservation_release(take_ptr(j->reservation));
         j->claimed = false;
-        if (r < 0) {
-                if (!strstr(e.text, j->reference->text)) /* a failure names its model, once */
-                        error_wrap(&e, "%s", j->reference->text);
-                j->error = e;
-                job_set_state(j, JOB_FAILED);
-        } else if (j->state != JOB_READY)
-                job_set_state(j, JOB_READY);
-        job_count(j);
+        if (r < 0)
+                job_failed(j, &e);
+        else {
+                if (j->state != JOB_READY)
+                        job_set_state(j, JOB_READY);
+                job_count(j);
+        }
         job_unref(j);
         s->n_threads--;
         pthread_cond_broadcast(&s->changed);

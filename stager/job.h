@@ -9,8 +9,10 @@
  *
  * A job runs on a thread of its own (job_main) and belongs to the node: handles come and go. Requests that
  * are alike share a job from the start; a job that turns out to make what another one is making already
- * follows that one. Blobs that two jobs want are shared one level below (share.h). Everything here is guarded
- * by stager.lock unless it says otherwise; job_set_state() is the only writer of job.state.
+ * follows that one. Blobs that two jobs want are shared one level below (share.h); a job that has failed is
+ * FAILED at once, while its thread may still have to wait for a transfer that it started and others want.
+ * Everything here is guarded by stager.lock unless it says otherwise; job_set_state() is the only writer of
+ * job.state.
  */
 #pragma once
 
@@ -101,7 +103,9 @@ struct stage_job {        /* a request's handle; its own thread uses it, but for
         int64_t since_ms; /* monotonic, when it was asked */
 };
 
-void *job_main(void *arg);                               /* a struct job */
+void *job_main(void *arg); /* a struct job */
+/* FAILED, with the reason; nothing if it is already. Its thread may go on to clean up. Lock held. */
+void job_failed(struct job *j, const struct error *e);
 void job_set_state(struct job *j, enum job_state state); /* lock held */
 /* The model is here: the job is ready. Lock held, or nobody else has the job yet. */
 void job_is_hit(struct job *j, const struct cache_model *m);

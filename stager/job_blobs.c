@@ -5,7 +5,8 @@
  *
  * Space is promised for the whole model before its first byte is asked for, once per blob however many jobs
  * want it: who promised first starts the transfer, the others join. All of it is started at once (the engine
- * queues it); the first failure ends what nobody else wants. Called by job_main() of the job; other threads
+ * queues it); the first failure ends what nobody else wants, and is told without waiting for what others do.
+ * Called by job_main() of the job; other threads
  * look at the blobs under stager.lock.
  */
 #include "stager/job.h"
@@ -167,27 +168,68 @@ static struct job_blob *job_next_done(struct job *j) {
         }
 }
 
-/* Waits until nothing is under way any more. The first failure ends the transfers that nobody else wants. */
-static int job_await_blobs(struct job *j, int r, struct error *e) {
+/* What this job has started ends if nobody else wants it, and is waited for; what others have started is left
+ * to them. Lock held. */
+static void job_give_up(struct job *j) {
+        for (size_t i = 0; i < j->n_blobs; i++) {
+                struct job_blob *b = &j->blobs[i];
+
+                if (!b->share)
+                        continue;
+                share_give_up(b->share);
+                if (!b->started) {
+                        share_unref(b->share);
+                        b->share = NULL;
+                }
+        }
+}
+
+/* Is a transfer about to end because nobody wants it? Lock held. */
+static bool job_is_clearing(const struct job *j) {
+        for (size_t i = 0; i < j->n_blobs; i++)
+                if (j->blobs[i].share && j->blobs[i].share->wanted == 0)
+                        return true;
+        return false;
+}
+
+/*
+ * After a failure: waits for the transfers that this job has started. Those that nobody wants end now; when
+ * only such are left as others go on waiting for, which may take long, the failure is told first. Lock held.
+ */
+static void job_abandon_blobs(struct job *j, const struct error *e) {
+        struct job_blob *b;
+
+        job_give_up(j);
         for (;;) {
-                struct error failure = { 0 };
+                struct error ignored;
+
+                if (!job_is_clearing(j))
+                        job_failed(j, e);
+                b = job_next_done(j);
+                if (!b)
+                        return;
+                (void)job_collect(j, b, &ignored);
+        }
+}
+
+/* Waits until nothing of what this job wants is under way any more, or something has failed. */
+static int job_await_blobs(struct job *j, int r, struct error *e) {
+        while (r >= 0) {
                 struct job_blob *b;
-                int k;
 
                 {
                         LOCK_SCOPE(&j->stager->lock);
-                        if (r < 0)
-                                share_cancel_lonely(j);
                         b = job_next_done(j);
                         if (!b)
-                                return r;
-                        k = job_collect(j, b, &failure);
+                                return 0;
+                        r = job_collect(j, b, e);
                 }
-                if (k == 1 && r >= 0)
-                        k = job_fetch_blob(j, b, &failure);
-                if (k < 0 && r >= 0)
-                        r = error_copy(e, &failure);
+                if (r == 1)
+                        r = job_fetch_blob(j, b, e);
         }
+        LOCK_SCOPE(&j->stager->lock);
+        job_abandon_blobs(j, e);
+        return r;
 }
 
 /* Starts all that is missing at once; the engine queues it. */

@@ -164,6 +164,7 @@ int share_get(struct share **ret, bool *ret_started, struct job *j, const struct
                 *ret_started = !x;
                 if (x) {
                         x->refs++;
+                        x->wanted++;
                         *ret = x;
                         return 0;
                 }
@@ -172,6 +173,7 @@ int share_get(struct share **ret, bool *ret_started, struct job *j, const struct
                         return error_errno(e, ENOMEM, "cannot fetch a blob");
                 *x = (struct share){ .next = s->shares,
                                      .refs = 2 /* the job's, the transfer's */,
+                                     .wanted = 1,
                                      .stager = s,
                                      .digest = blob->digest,
                                      .form = cache_form_of(blob),
@@ -179,8 +181,7 @@ int share_get(struct share **ret, bool *ret_started, struct job *j, const struct
                                      .size = blob->size,
                                      .is_private = job_blob_is_private(j, blob),
                                      .origin = origin,
-                                     .reservation = j->reservation,
-                                     .starter = j };
+                                     .reservation = j->reservation };
                 s->shares = x;
         }
 
@@ -196,8 +197,7 @@ int share_get(struct share **ret, bool *ret_started, struct job *j, const struct
         return 0;
 }
 
-void share_cancel_lonely(struct job *j) {
-        for (struct share *x = j->stager->shares; x; x = x->next)
-                if (x->starter == j && x->refs <= 2 && x->transfer) /* the transfer and the starter */
-                        transfer_cancel(x->transfer);
+void share_give_up(struct share *x) {
+        if (--x->wanted == 0 && x->transfer)
+                transfer_cancel(x->transfer);
 }

@@ -4,8 +4,9 @@
  *
  * The first job that wants a blob starts the transfer with its own source and credentials and promises the
  * disk space; later ones join and only wait. When a transfer fails, its starter fails with the error and
- * those who joined try for themselves, because their source or credentials may be better. A share leaves the
- * table when its transfer is done.
+ * those who joined try for themselves, because their source or credentials may be better. When the last one
+ * that wants the blob gives it up, the transfer ends; the starter waits for that end in any case, because the
+ * space is its own. A share leaves the table when its transfer is done.
  */
 #pragma once
 
@@ -20,6 +21,7 @@ struct job_blob;
 struct share {
         struct share *next; /* in stager.shares, until it is done */
         unsigned refs;      /* jobs, and the transfer while it runs; guarded by stager.lock */
+        unsigned wanted;    /* by jobs that have not given it up; likewise */
         struct stager *stager;
 
         struct digest digest;
@@ -38,7 +40,6 @@ struct share {
         struct error error;
         struct transfer_result placed;
         struct transfer_progress last; /* of the transfer, when it was done */
-        struct job *starter;           /* compared, never followed */
 };
 
 /* Joins the transfer of @b, or starts it for @j, which then pays for its space. *ret_started says which. Lock
@@ -47,5 +48,4 @@ int share_get(struct share **ret, bool *ret_started, struct job *j, const struct
               struct error *e);
 void share_progress(const struct share *x, struct transfer_progress *ret); /* lock held */
 void share_unref(struct share *x);                                         /* lock held */
-/* Ends the transfers that @j started and nobody else wants. Lock held. */
-void share_cancel_lonely(struct job *j);
+void share_give_up(struct share *x); /* one job does not want it any more; lock held */

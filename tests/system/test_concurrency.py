@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many requests at once: one transfer, one model, everybody gets it."""
 import concurrent.futures
+import random
 
 import grpc
 import pytest
@@ -53,6 +54,42 @@ def test_a_blob_that_is_missing_ends_the_transfer_of_the_others(life):
     assert done.status == 4 and second["digest"] in done.stderr
     assert registry.blob_bytes() < first["size"], "the first blob was not fetched to its end"
     assert not list((daemon.root / "staging").iterdir())
+
+
+@pytest.mark.parametrize("first", ["bad", "good"])
+def test_a_bad_blob_is_told_while_another_job_goes_on_with_the_shared_one(life, first):
+    """Whichever of the two has started the transfer of the blob that both want."""
+    layout = Layout.create(life.folder() / "layout")
+    config = layout.add_blob(b"{}", "application/vnd.cncf.model.config.v1+json")
+    blobs = {}
+    for name, size in (("shared", 64 << 20), ("bad", 384 << 10)):
+        blobs[name] = layout.add_blob(random.Random(name).randbytes(size), "application/vnd.cncf.model.weight.v1.raw")
+        blobs[name]["annotations"] = {"org.cncf.model.filepath": name}
+    layout.add_manifest("good", config, [blobs["shared"]])
+    layout.add_manifest("bad", config, [blobs["shared"], blobs["bad"]])
+    registry = life.registry(layouts={"m": layout.path}, pace="128KiB", flip_blob=blobs["bad"]["digest"], flip_at=9)
+    daemon = life.daemon(registry, engine={"memory": "128MiB", "rangeSize": "1MiB"})  # the shared blob leaves room
+
+    def state(tag):
+        return next((m["state"] for m in daemon.cli("ls", "-o", "json").json() if m["reference"] == registry.ref("m", tag)), None)
+
+    def fetching():
+        return {j["reference"] for j in daemon.cli("status", "-o", "json").json() if j["state"] == "fetching"}
+
+    daemon.cli("warm", "--detach", registry.ref("m", first)).ok()
+    wait_until(lambda: len(fetching()) == 1, "the first job is fetching")
+    daemon.cli("warm", "--detach", registry.ref("m", "bad" if first == "good" else "good")).ok()
+    wait_until(lambda: len(fetching()) == 2, "the second has joined, long before the bad blob is complete")
+    wait_until(lambda: state("bad") == "failed", "the bad blob is told")
+    job, = [j for j in daemon.cli("status", "-o", "json").json() if j["reference"] == registry.ref("m", "good")]
+    assert (job["state"], job["done"] < job["size"]) == ("fetching", True)
+    registry.set(pace=0)
+    wait_until(lambda: state("good") == "ready", "the other has its model")
+    assert registry.blob_bytes() < 70 << 20, "the shared blob was fetched once"
+    registry.set(flip_blob="")
+    daemon.cli("warm", registry.ref("m", "bad")).ok()
+    assert not list((daemon.root / "staging").iterdir())
+    assert daemon.cli("df", "-o", "json").json()["reserved"] == 0
 
 
 def test_a_cached_layer_with_another_size_than_its_descriptor_is_refused(life):
