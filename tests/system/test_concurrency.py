@@ -154,7 +154,7 @@ def test_other_calls_are_answered_while_publishes_wait(daemon, registry):
         waiting = [pool.submit(daemon.publish, f"v{n}", model, timeout=20) for n in range(64)]
         wait_until(lambda: registry.live()["connections"] > 1, "the daemon asks the registry")
         assert daemon.node.NodeGetInfo(csi_pb2.NodeGetInfoRequest(), timeout=10).node_id == "test-node"
-        assert daemon.cli("ls", "-o", "json").json() is not None
+        assert [(m["reference"], m["state"]) for m in daemon.cli("ls", "-o", "json").json()] == [(model, "staging")]
         registry.set(silent=False)
         registry.stop()
         for call in waiting:

@@ -89,9 +89,25 @@ def test_unpacked_by_two_packings_is_two_models_with_equal_files(shared_daemon, 
     assert sums[0] == sums[1] == golden_sums("images", "plain")
 
 
+COMPRESSORS = {"gzip": lambda data: gzip.compress(data, mtime=0),
+               "zstd": lambda data: subprocess.run(["zstd", "-q", "-c"], input=data, capture_output=True, check=True).stdout}
 WEIGHTS = bytes(range(256)) * 3000
-COMPRESSED = {"gzip": gzip.compress(WEIGHTS, mtime=0),
-              "zstd": subprocess.run(["zstd", "-q", "-c"], input=WEIGHTS, capture_output=True, check=True).stdout}
+COMPRESSED = {codec: compress(WEIGHTS) for codec, compress in COMPRESSORS.items()}
+
+
+@pytest.mark.parametrize("codec", COMPRESSORS)
+def test_modelpack_of_compressed_tars_is_the_same_files(shared_daemon, life, codec):
+    """modctl does not compress: its own layers, as the specification says that they may be."""
+    golden, layout = Layout(DATA / "modelpacks"), Layout.create(life.folder() / "layout")
+    manifest = golden.manifest(golden.digest("tar"))
+    config = layout.add_blob(golden.blob_path(manifest["config"]["digest"]).read_bytes(), manifest["config"]["mediaType"])
+    layers = [dict(layout.add_blob(COMPRESSORS[codec](golden.blob_path(layer["digest"]).read_bytes()), f"{layer['mediaType']}+{codec}"),
+                   annotations=layer["annotations"]) for layer in manifest["layers"]]
+    digest = layout.add_manifest(codec, config, layers, artifactType=manifest["artifactType"])
+    with shared_daemon.mounted(f"oci-layout:{layout.path}:{codec}") as path:
+        assert file_sums(path) == golden_sums("modelpacks", "tar")
+    entry, = [m for m in shared_daemon.cli("ls", "-o", "json").json() if m["digest"] == digest]
+    assert entry["format"] == "modelpack"
 
 
 @pytest.fixture
