@@ -4,6 +4,11 @@ add_compile_options(
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wpointer-arith -Wformat=2
   -Wvla -Wundef -fno-common -fstack-protector-strong
   $<$<BOOL:${WERROR}>:-Werror>)
+# What is installed is the same wherever it was built: __FILE__ and debug information name files from the top of the tree.
+# The later option is tried first, so the build folder may lie in the tree. Debuggers of other builds want whole paths.
+if(CMAKE_BUILD_TYPE STREQUAL "Release")
+  add_compile_options(-ffile-prefix-map=${PROJECT_SOURCE_DIR}/= -ffile-prefix-map=${PROJECT_BINARY_DIR}=build)
+endif()
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 include(CheckPIESupported)
 check_pie_supported()

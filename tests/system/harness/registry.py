@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import urllib.error
 import urllib.parse
@@ -82,8 +83,9 @@ class FaultRegistry:
 class DockerRegistry:
     """docker-registry cannot tell a port that it chose itself: take a free one, and another if somebody was faster."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, certificate=None, key=None):
+        """With a certificate and its key (PEM files) it speaks TLS."""
+        self.folder, self.tls = folder, {"certificate": str(certificate), "key": str(key)} if certificate else {}
         for _ in range(5):
             if self._start():
                 return
@@ -94,7 +96,7 @@ class DockerRegistry:
             s.bind(("127.0.0.1", 0))
             self.host = f"127.0.0.1:{s.getsockname()[1]}"
         config = self.folder / "docker-registry.yml"
-        config.write_text(json.dumps({"version": "0.1", "log": {"level": "warn"}, "http": {"addr": self.host},
+        config.write_text(json.dumps({"version": "0.1", "log": {"level": "warn"}, "http": {"addr": self.host, "tls": self.tls},
                                       "storage": {"filesystem": {"rootdirectory": str(self.folder / "registry")}}}))
         self.process = Process([shutil.which("docker-registry"), "serve", config], self.folder / "docker-registry.log")
         return wait_until(self._answers, "docker-registry answers") == "yes"
@@ -103,7 +105,8 @@ class DockerRegistry:
         if not self.process.running():
             return "no"
         try:
-            with urllib.request.urlopen(f"http://{self.host}/v2/", timeout=5) as answer:
+            scheme, context = ("https", ssl._create_unverified_context()) if self.tls else ("http", None)
+            with urllib.request.urlopen(f"{scheme}://{self.host}/v2/", timeout=5, context=context) as answer:
                 return "yes" if answer.status == 200 else None
         except (urllib.error.URLError, OSError):
             return None

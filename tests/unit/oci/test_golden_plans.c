@@ -9,9 +9,8 @@
 
 static int open_layout(const char *name) {
         char path[4096];
-        const char *end = strstr(__FILE__, "unit/oci/");
 
-        snprintf(path, sizeof path, "%.*sdata/%s", end ? (int)(end - __FILE__) : 0, __FILE__, name);
+        snprintf(path, sizeof path, TEST_DATA "/%s", name);
         int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 fail_msg("cannot open %s", path);

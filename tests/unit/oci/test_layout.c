@@ -239,7 +239,6 @@ static void test_what_kit_and_modctl_made_can_be_planned(void **state) {
                 { "modelkits:whole", PLAN_MODELKIT }, { "modelpacks:raw", PLAN_MODELPACK },
                 { "modelpacks:tar", PLAN_MODELPACK },
         };
-        const char *end = strstr(__FILE__, "unit/oci/");
 
         (void)state;
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -247,8 +246,7 @@ static void test_what_kit_and_modctl_made_can_be_planned(void **state) {
                 struct error e = { 0 };
                 char text[512];
 
-                snprintf(text, sizeof text, "oci-layout:%.*sdata/%s", (int)(end - __FILE__), __FILE__,
-                         cases[i].name);
+                snprintf(text, sizeof text, "oci-layout:" TEST_DATA "/%s", cases[i].name);
                 if (plan_of(&plan, text, &e) < 0)
                         fail_msg("%s: %s", text, e.text);
                 assert_int_equal(plan->format, cases[i].format);
