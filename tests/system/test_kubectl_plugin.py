@@ -134,6 +134,18 @@ def test_the_node_whose_daemon_is_down_fails_alone(cluster, nodes, registry):
     assert cells(b)[0] == "gpu-b" and cells(b)[-1].startswith("failed: cannot reach the daemon at ")
 
 
+def test_the_node_whose_daemon_dies_meanwhile_fails_alone(cluster, nodes, registry):
+    registry.set(total="3MiB")
+    with cluster.start("warm", "-o", "json", registry.ref("raw")) as plugin:
+        wait_until(lambda: all(d.cli("status", "-o", "json").json() for d in nodes.values()), "both nodes have a job")
+        nodes["gpu-b"].kill9()
+        registry.set(total=0)
+        out, errors = plugin.communicate(timeout=120)
+    items = by_node(json.loads(out))
+    assert plugin.returncode == 1 and (items["gpu-a"]["result"], items["gpu-b"]["result"]) == ("miss", "failed")
+    assert items["gpu-b"]["error"] and "fetching" not in items["gpu-b"]["error"] and items["gpu-b"]["error"] in errors
+
+
 def test_docker_config_goes_through_stdin_only(life, cluster, nodes, registry):
     registry.set(auth="basic", user=USER, password=PASSWORD)
     config = life.folder() / "config.json"

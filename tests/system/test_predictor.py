@@ -60,9 +60,10 @@ def test_pieces_are_those_of_the_reference(model, sentence):
 
 @pytest.mark.parametrize("sentence", SENTENCES)
 def test_embedding_is_that_of_the_reference(model, sentence):
-    assert_close(model.embed(sentence["text"]), sentence)
     mean = model.forward(model.tokenizer.encode(sentence["text"])).mean(0)
-    assert numpy.linalg.norm(mean) == pytest.approx(sentence["mean_norm"], abs=TOLERANCE)
+    norm = numpy.linalg.norm(mean)
+    assert norm == pytest.approx(sentence["mean_norm"], abs=TOLERANCE)
+    assert_close(mean / norm, sentence)
 
 
 def test_a_word_is_cut_into_its_longest_pieces(modules):
@@ -117,9 +118,8 @@ def server(shared_life, model_folder):
 
 
 def test_predictions_come_in_the_order_of_the_instances(server):
-    vectors = server.predict(*(s["text"] for s in EXPECTED["sentences"]))
-    assert len(vectors) == len(EXPECTED["sentences"])
-    for vector, sentence in zip(vectors, EXPECTED["sentences"]):
+    sentences = EXPECTED["sentences"][:3]  # the others take seconds each
+    for vector, sentence in zip(server.predict(*(s["text"] for s in sentences)), sentences, strict=True):
         assert_close(vector, sentence)
 
 
