@@ -498,6 +498,11 @@ def test_durations_are_written_as_the_cli_does(plugin, seconds, text):
     assert plugin.duration_text(seconds) == text
 
 
+@pytest.mark.parametrize("seconds, text", [(0, "0s"), (24.5, "25s"), (59, "59s"), (125.7, "2m05s")])
+def test_what_is_estimated_has_no_tenths(plugin, seconds, text):
+    assert plugin.eta_text(seconds) == text
+
+
 def test_what_could_harm_a_terminal_is_replaced(plugin):
     assert plugin.safe("a\x1b[2Jb\x9bc\u202ed\n") == "a?[2Jb?c?d?"
     assert plugin.table([plugin.Column("A", 0)], [(["x\x1by"], None)]) == ["A", "x?y"]
