@@ -11,9 +11,13 @@ import subprocess
 import sys
 
 import pytest
+from harness.daemon import wrapper
 from harness.kubectl import PLUGIN, REPOSITORY, Cluster
 from harness.layout import file_sums
 from harness.process import wait_until
+
+# Python on both sides: once in a full run is enough, neither a sanitizer nor the lack of io_uring changes anything here.
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(wrapper()), reason="the same with and without io_uring")]
 
 MIB = 1 << 20
 USER, PASSWORD = "puller", "s3cret-of-the-registry"

@@ -10,7 +10,11 @@ import urllib.error
 import urllib.request
 
 import pytest
+from harness.daemon import wrapper
 from harness.process import Process, wait_until
+
+# Python on both sides: once in a full run is enough, neither a sanitizer nor the lack of io_uring changes anything here.
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(wrapper()), reason="the same with and without io_uring")]
 
 PREDICTOR = pathlib.Path(__file__).resolve().parents[1] / "e2e/predictor"
 PYTHON = "/usr/bin/python3"
