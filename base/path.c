@@ -75,7 +75,10 @@ static bool is_clean(const char *name) {
         }
 }
 
-static int check_characters(const char *name, struct error *e) {
+/* What is not UTF-8 can be neither in a gRPC message nor in a JSON document. */
+static int check_characters(const char *name, size_t len, struct error *e) {
+        if (!text_is_utf8(name, len))
+                return error_set(e, ERROR_INVALID, "the name \"%.200s\" is not UTF-8", name);
         for (const char *p = name; *p; p++)
                 if ((unsigned char)*p < ' ' || *p == 0x7f)
                         return error_set(e, ERROR_INVALID, "the name \"%.200s\" has a control character",
@@ -92,7 +95,7 @@ int path_clean(char **ret, const char *name, struct error *e) {
                                  PATH_MAX);
         if (*name == '/')
                 return error_set(e, ERROR_INVALID, "the name \"%.200s\" is absolute", name);
-        if (check_characters(name, e) < 0)
+        if (check_characters(name, len, e) < 0)
                 return -EINVAL;
         clean = malloc(len + 1);
         if (!clean)

@@ -16,7 +16,8 @@
 
 /*
  * Cleans a relative name from an artifact: removes ".", doubled and trailing slashes. Refuses (ERROR_INVALID)
- * absolute names, "..", names over PATH_MAX or with a component over NAME_MAX, and control characters.
+ * absolute names, "..", names over PATH_MAX or with a component over NAME_MAX, control characters, and what
+ * is not UTF-8.
  * "" and "." become "". *ret is to be freed.
  */
 int path_clean(char **ret, const char *name, struct error *e);

@@ -416,6 +416,16 @@ static void test_component_longer_than_a_file_system_has_is_refused(void **state
         assert_refused(w, ERROR_INVALID);
 }
 
+static void test_a_name_that_is_not_utf8_is_refused_and_told(void **state) {
+        struct world *w = *state;
+
+        tar_file(&w->tar, "fine", "x");
+        tar_file(&w->tar, "dir/\xe4.bin", "Latin-1");
+        tar_end(&w->tar);
+        assert_refused(w, ERROR_INVALID);
+        assert_string_equal(w->error.text, "the archive's member 2: the name \"dir/?.bin\" is not UTF-8");
+}
+
 static void test_holes_stay_holes(void **state) {
         struct world *w = *state;
         const uint64_t size = 64 << 20;
@@ -531,6 +541,7 @@ int main(void) {
                 T(test_devices_are_skipped),
                 T(test_long_and_foreign_names_are_read),
                 T(test_component_longer_than_a_file_system_has_is_refused),
+                T(test_a_name_that_is_not_utf8_is_refused_and_told),
                 T(test_holes_stay_holes),
                 T(test_truncated_archives_are_refused),
                 T(test_empty_archive_is_an_empty_tree),
