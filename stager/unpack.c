@@ -21,6 +21,7 @@
 
 #include "base/log.h"
 #include "base/path.h"
+#include "cache/cache.h"
 #include "stager/unpack_notes.h"
 
 #include <archive.h>
@@ -365,6 +366,18 @@ static int make_member(struct unpack *u, const struct member *m, enum name_kind 
         }
 }
 
+/* The cache would refuse it too, but only when all is there. */
+static int check_depth(const char *path, bool is_directory, struct error *e) {
+        unsigned depth = 1 + (*path && is_directory);
+
+        for (const char *p = path; *p; p++)
+                depth += *p == '/';
+        if (depth > CACHE_TREE_DEPTH_MAX)
+                return error_set(e, ERROR_INVALID, "the archive has more than %d directories in each other",
+                                 CACHE_TREE_DEPTH_MAX);
+        return 0;
+}
+
 /* Name, parent directory, and then what kind of member it is. */
 static int unpack_member(struct unpack *u, struct archive_entry *entry, struct error *e) {
         _cleanup_free_ char *path = NULL;
@@ -378,6 +391,9 @@ static int unpack_member(struct unpack *u, struct archive_entry *entry, struct e
                 return 0;
         if (kind == NAME_FORBIDDEN)
                 return error_set(e, ERROR_INVALID, "the archive's member %s has a reserved name", path);
+        r = check_depth(path, archive_entry_filetype(entry) == AE_IFDIR, e);
+        if (r < 0)
+                return r;
         parent_fd = *path ? path_make_dirs(u->tree_fd, path, DIR_MODE, true, e)
                           : path_open(u->tree_fd, "", O_RDONLY | O_DIRECTORY, 0, e);
         if (parent_fd == -ELOOP || parent_fd == -ENOTDIR || parent_fd == -EXDEV)

@@ -3,6 +3,7 @@
 #include "tests/unit/stager/tar_builder.h"
 
 #include "base/path.h"
+#include "cache/cache.h"
 #include "stager/unpack.h"
 
 #include <fcntl.h>
@@ -334,6 +335,49 @@ static void test_few_files_are_flushed_one_by_one_with_their_directories(void **
         assert_int_equal(flushed[n_flushed - 1], st.st_ino);
 }
 
+static void test_each_directory_is_flushed_once(void **state) {
+        struct world *w = *state;
+
+        tar_header(&w->tar, '5', "dir", NULL, 0, 0755);
+        tar_header(&w->tar, '5', "dir/empty", NULL, 0, 0755);
+        tar_file(&w->tar, "dir/a/b/c/d/one", "x");
+        tar_file(&w->tar, "dir/a/b/c/d/two", "x");
+        tar_file(&w->tar, "dir/a/b/other", "x");
+        tar_file(&w->tar, "dir/ab", "x");
+        tar_end(&w->tar);
+        n_flushed = 0;
+        assert_unpacks(w);
+        assert_int_equal(n_flushed, 4 + 5 + 1 + 1); /* files, their directories, dir/empty, the tree */
+        for (unsigned i = 0; i < n_flushed; i++)
+                for (unsigned k = 0; k < i; k++)
+                        assert_int_not_equal(flushed[i], flushed[k]);
+        assert_int_equal(look(w, "dir").st_mtim.tv_sec, 1000000000);
+}
+
+static void test_directories_are_not_made_deeper_than_the_cache_takes(void **state) {
+        struct world *w = *state;
+        char path[2 * CACHE_TREE_DEPTH_MAX + 8];
+
+        for (int file = 0; file < 2; file++)
+                for (size_t more = 0; more < 2; more++) {
+                        size_t deepest = CACHE_TREE_DEPTH_MAX - 1 + more; /* the tree itself is one */
+
+                        buf_clear(&w->tar);
+                        for (size_t i = 0; i < deepest; i++)
+                                memcpy(path + 2 * i, "d/", 2);
+                        strcpy(path + 2 * deepest, file ? "f" : "");
+                        tar_gnu_long(&w->tar, 'L', path);
+                        tar_header(&w->tar, file ? '0' : '5', "short", NULL, 0, 0755);
+                        tar_end(&w->tar);
+                        if (!more)
+                                assert_unpacks(w);
+                        else
+                                assert_refused(w, ERROR_INVALID);
+                }
+        path[2 * CACHE_TREE_DEPTH_MAX - 1] = '\0';
+        assert_missing(w, path);
+}
+
 static void test_whiteouts_are_left_for_the_cache(void **state) {
         struct world *w = *state;
 
@@ -536,6 +580,8 @@ int main(void) {
                 T(test_hard_links_that_lead_astray_are_refused),
                 T(test_hard_link_to_a_symbolic_link_links_the_link),
                 T(test_few_files_are_flushed_one_by_one_with_their_directories),
+                T(test_each_directory_is_flushed_once),
+                T(test_directories_are_not_made_deeper_than_the_cache_takes),
                 T(test_whiteouts_are_left_for_the_cache),
                 T(test_reserved_names_are_refused),
                 T(test_devices_are_skipped),
