@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 struct world {
         char dir[64];
@@ -470,22 +471,33 @@ static void test_a_name_that_is_not_utf8_is_refused_and_told(void **state) {
         assert_string_equal(w->error.text, "the archive's member 2: the name \"dir/?.bin\" is not UTF-8");
 }
 
+/* GNU.sparse 1.0, whose map comes before the data: 4 KiB at 32 MiB, and @size in all. */
+static void add_sparse(struct world *w, const char *name, uint64_t size) {
+        char *data = calloc(1, TAR_BLOCK + 4096), path[64], real[32];
+        struct buf records = BUF_INIT(4096);
+
+        snprintf(data, TAR_BLOCK, "2\n33554432\n4096\n%llu\n0\n", (unsigned long long)size);
+        memset(data + TAR_BLOCK, 'D', 4096);
+        snprintf(real, sizeof real, "%llu", (unsigned long long)size);
+        tar_pax_record(&records, "GNU.sparse.major", "1");
+        tar_pax_record(&records, "GNU.sparse.minor", "0");
+        tar_pax_record(&records, "GNU.sparse.name", name);
+        tar_pax_record(&records, "GNU.sparse.realsize", real);
+        tar_header(&w->tar, 'x', "PaxHeaders/x", NULL, records.len, 0644);
+        tar_data(&w->tar, records.data, records.len);
+        snprintf(path, sizeof path, "GNUSparseFile.0/%s", name);
+        tar_header(&w->tar, '0', path, NULL, TAR_BLOCK + 4096, 0644);
+        tar_data(&w->tar, data, TAR_BLOCK + 4096);
+        buf_free(&records);
+        free(data);
+}
+
 static void test_holes_stay_holes(void **state) {
         struct world *w = *state;
         const uint64_t size = 64 << 20;
-        char *data = calloc(1, TAR_BLOCK + 4096);
 
-        /* GNU.sparse 1.0: the map comes before the data. */
-        snprintf(data, TAR_BLOCK, "2\n33554432\n4096\n%llu\n0\n", (unsigned long long)size);
-        memset(data + TAR_BLOCK, 'D', 4096);
-        const char *records = "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
-                              "25 GNU.sparse.name=holes\n32 GNU.sparse.realsize=67108864\n";
-        tar_header(&w->tar, 'x', "PaxHeaders/x", NULL, strlen(records), 0644);
-        tar_data(&w->tar, records, strlen(records));
-        tar_header(&w->tar, '0', "GNUSparseFile.0/holes", NULL, TAR_BLOCK + 4096, 0644);
-        tar_data(&w->tar, data, TAR_BLOCK + 4096);
+        add_sparse(w, "holes", size);
         tar_end(&w->tar);
-        free(data);
         assert_unpacks(w);
         struct stat st = look(w, "holes");
         assert_int_equal(st.st_size, size);
@@ -496,6 +508,23 @@ static void test_holes_stay_holes(void **state) {
         assert_int_equal(c[0], 0);
         assert_int_equal(c[1], 'D');
         close(fd);
+}
+
+static void test_files_larger_together_than_the_disk_are_refused(void **state) {
+        struct world *w = *state;
+        struct statvfs disk;
+
+        assert_int_equal(fstatvfs(w->tree_fd, &disk), 0);
+        uint64_t size = (uint64_t)disk.f_blocks * disk.f_frsize;
+        add_sparse(w, "all-of-it", size + 1);
+        tar_end(&w->tar);
+        assert_refused(w, ERROR_INVALID);
+        buf_clear(&w->tar);
+        add_sparse(w, "one", size - (64 << 20));
+        add_sparse(w, "two", size - (64 << 20));
+        tar_end(&w->tar);
+        assert_refused(w, ERROR_INVALID);
+        assert_non_null(strstr(w->error.text, "up to two"));
 }
 
 static void test_truncated_archives_are_refused(void **state) {
@@ -589,6 +618,7 @@ int main(void) {
                 T(test_component_longer_than_a_file_system_has_is_refused),
                 T(test_a_name_that_is_not_utf8_is_refused_and_told),
                 T(test_holes_stay_holes),
+                T(test_files_larger_together_than_the_disk_are_refused),
                 T(test_truncated_archives_are_refused),
                 T(test_empty_archive_is_an_empty_tree),
                 T(test_root_may_be_a_member_but_only_as_directory),
