@@ -193,7 +193,9 @@ def test_daemon_out_of_reach_is_status_3(build, life):
 
 
 @pytest.mark.parametrize("args", [("no-such-command",), ("warm",), ("ls", "--no-such-flag"), ("mount", "x"),
-                                  ("warm", "-o", "xml", "x")])
+                                  ("warm", "-o", "xml", "x"), ("warm", "--platform", "xx", "example.com/m:1"),
+                                  ("mount", "--include", "/a", "example.com/m:1", "/mnt"),
+                                  ("inspect", "--root", "..", "example.com/m:1")])
 def test_wrong_usage_is_status_2(build, args):
     done = run_cli(build, *args)
     assert done.status == 2 and done.stdout == "" and done.stderr.startswith("modelstage: ")

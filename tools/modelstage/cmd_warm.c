@@ -199,7 +199,7 @@ static int report(const struct warming *w) {
 int cmd_warm(const struct args *a) {
         struct warming w = { .args = a, .n = a->n_operands };
         struct error e = { 0 };
-        int r = daemon_check_references(a, a->n_operands);
+        int r = daemon_check_request(a, a->n_operands);
 
         if (r != 0)
                 return r;
