@@ -85,6 +85,14 @@ def test_status_shows_a_running_job(daemon, registry):
     wait_until(lambda: [m["state"] for m in daemon.cli("ls", "-o", "json").json()] == ["ready"], "the model is ready")
 
 
+@pytest.mark.parametrize("command", [("ls",), ("status",), ("status", "--watch"), ("df",), ("version",)])
+def test_a_result_that_cannot_be_written_is_one_line_and_status_1(daemon, command):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([*wrapper(), daemon.build / "modelstage", *command], stdout=full, stderr=subprocess.PIPE, text=True,
+                              env=dict(os.environ, MODELSTAGE_SOCKET=str(daemon.socket)), timeout=60, check=False)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and "stdout" in done.stderr
+
+
 def test_df_adds_up(daemon, registry):
     empty = daemon.cli("df", "-o", "json").json()
     assert types(empty) == dict.fromkeys(("capacity", "used", "reserved", "free", "models", "layers", "saved"), int)
