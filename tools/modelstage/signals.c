@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t caught, deferred, cursor_hidden;
-static const int ending[] = { SIGINT, SIGTERM, SIGHUP };
+static const int ending[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 
 /* SA_RESETHAND has put the default action back, so raising the signal ends the program. */
 static void on_signal(int number) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * signals: SIGINT, SIGTERM and SIGHUP end the program, but not with a hidden cursor, and not before a command
- * that must clean up has done so. A second one ends it at once.
+ * signals: SIGINT, SIGTERM, SIGHUP and SIGQUIT end the program, but not with a hidden cursor, and not before
+ * a command that must clean up has done so. A second one ends it at once.
  */
 #pragma once
 
