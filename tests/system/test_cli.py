@@ -42,6 +42,21 @@ def test_warm_of_a_good_and_a_bad_reference_keeps_the_good_one(daemon, registry)
     assert [m["state"] for m in daemon.cli("ls", "-o", "json").json() if m["reference"] == registry.ref("raw")] == ["ready"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_warm_that_is_interrupted_tells_that_the_job_goes_on(daemon, registry, number):
+    registry.set(total="8MiB")
+    command = [*wrapper(), daemon.build / "modelstage", "warm", registry.ref("big")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env=dict(os.environ, MODELSTAGE_SOCKET=str(daemon.socket))) as warm:
+        wait_until(lambda: registry.blob_bytes(live=True) > MIB, "the transfer runs")
+        warm.send_signal(number)
+        out, err = warm.communicate(timeout=60)
+    assert warm.returncode == -number and out == ""
+    assert err.splitlines()[-1] == "modelstage: the daemon goes on without us; see: modelstage status"
+    registry.set(total=0)
+    wait_until(lambda: [m["state"] for m in daemon.cli("ls", "-o", "json").json()] == ["ready"], "the model is ready")
+
+
 def test_ls_shape(daemon, registry):
     assert daemon.cli("ls", "-o", "json").json() == []
     daemon.cli("warm", registry.ref("raw")).ok()
