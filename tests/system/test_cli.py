@@ -210,6 +210,19 @@ def test_fetch_that_is_interrupted_leaves_nothing(build, registry, life):
     assert not folder.exists() or list(folder.iterdir()) == []
 
 
+def test_what_a_killed_fetch_has_left_is_removed_by_the_next_one(build, registry, life):
+    folder = life.folder() / "model"
+    registry.set(total="8MiB")
+    command = [*wrapper(), build / "modelstage", "fetch", "--plain-http", registry.ref("big"), folder]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as fetch:
+        wait_until(lambda: registry.blob_bytes(live=True) > MIB, "the transfer runs")
+        fetch.kill()
+    assert len(list(folder.iterdir())) == 1
+    registry.set(total=0)
+    run_cli(build, "fetch", "--plain-http", registry.ref("tar"), folder).ok()
+    assert [p for p in folder.iterdir() if p.name.startswith(".")] == []
+
+
 def test_daemon_out_of_reach_is_status_3(build, life):
     done = run_cli(build, "ls", env={"MODELSTAGE_SOCKET": str(life.folder() / "nobody.sock")})
     assert done.status == 3 and "nobody.sock" in done.stderr and done.stdout == ""
