@@ -34,6 +34,10 @@ int path_open_parent(const char **ret_base, int dir_fd, const char *name, struct
  * @parents_only not the last component. Returns a descriptor of the deepest directory, to be closed. */
 int path_make_dirs(int dir_fd, const char *name, mode_t mode, bool parents_only, struct error *e);
 
+/* error_errno() for a name that could not be made in @dir_fd; it tells if the disk has room but no inodes. */
+int path_make_failed(int dir_fd, int errnum, struct error *e, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
 /* mkdir -p of an absolute path that the administrator gave; symbolic links are followed. */
 int path_make_dirs_absolute(const char *path, mode_t mode, struct error *e);
 

@@ -91,7 +91,8 @@ int cache_staging_make(char **ret_name, struct cache *c, const char *name, struc
                         return fd;
                 }
                 if (errno != EEXIST)
-                        return error_errno(e, errno, "make staging/%s in %s", unique, c->root);
+                        return path_make_failed(c->staging_fd, errno, e, "make staging/%s in %s", unique,
+                                                c->root);
                 free(take_ptr(unique));
                 LOCK_SCOPE(&c->lock);
                 serial = ++c->serial;

@@ -260,7 +260,7 @@ static int make_directory(struct unpack *u, const struct member *m, struct error
                 if (r < 0)
                         return r;
                 if (mkdirat(m->parent_fd, m->name, DIR_MODE) < 0)
-                        return error_errno(e, errno, "make the directory %s", m->path);
+                        return path_make_failed(m->parent_fd, errno, e, "make the directory %s", m->path);
         }
         return unpack_note_dir(&u->notes, m->path, mtime_of(m->entry), e);
 }
@@ -276,7 +276,7 @@ static int make_symlink(struct unpack *u, const struct member *m, struct error *
         if (r < 0)
                 return r;
         if (symlinkat(target, m->parent_fd, m->name) < 0)
-                return error_errno(e, errno, "make the symbolic link %s", m->path);
+                return path_make_failed(m->parent_fd, errno, e, "make the symbolic link %s", m->path);
         (void)utimensat(m->parent_fd, m->name, times, AT_SYMLINK_NOFOLLOW);
         return 0;
 }
