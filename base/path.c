@@ -15,9 +15,11 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 
 #define LINK_TEXT "\"%s\" leads through a symbolic link, which is not followed"
@@ -75,7 +77,10 @@ static bool is_clean(const char *name) {
         }
 }
 
-static int check_characters(const char *name, struct error *e) {
+/* What is not UTF-8 can be neither in a gRPC message nor in a JSON document. */
+static int check_characters(const char *name, size_t len, struct error *e) {
+        if (!text_is_utf8(name, len))
+                return error_set(e, ERROR_INVALID, "the name \"%.200s\" is not UTF-8", name);
         for (const char *p = name; *p; p++)
                 if ((unsigned char)*p < ' ' || *p == 0x7f)
                         return error_set(e, ERROR_INVALID, "the name \"%.200s\" has a control character",
@@ -92,7 +97,7 @@ int path_clean(char **ret, const char *name, struct error *e) {
                                  PATH_MAX);
         if (*name == '/')
                 return error_set(e, ERROR_INVALID, "the name \"%.200s\" is absolute", name);
-        if (check_characters(name, e) < 0)
+        if (check_characters(name, len, e) < 0)
                 return -EINVAL;
         clean = malloc(len + 1);
         if (!clean)
@@ -225,6 +230,19 @@ int path_open_parent(const char **ret_base, int dir_fd, const char *name, struct
         return fd;
 }
 
+int path_make_failed(int dir_fd, int errnum, struct error *e, const char *fmt, ...) {
+        char text[ERROR_TEXT_MAX];
+        struct statvfs fs;
+        va_list ap;
+
+        va_start(ap, fmt);
+        vsnprintf(text, sizeof text, fmt, ap);
+        va_end(ap);
+        if (errnum == ENOSPC && fstatvfs(dir_fd, &fs) == 0 && fs.f_files > 0 && fs.f_favail == 0)
+                return error_set(e, ERROR_NO_SPACE, "%s: the file system has no inodes left", text);
+        return error_errno(e, errnum, "%s", text);
+}
+
 /* Makes the directory at the beginning of @name if it is missing, with exactly @mode, and opens it. -1 and
  * errno. */
 static int enter_or_make(int dir_fd, const char *name, mode_t mode) {
@@ -261,7 +279,7 @@ int path_make_dirs(int dir_fd, const char *name, mode_t mode, bool parents_only,
                 if (next < 0 && is_link_in_the_way(dir_fd, name, errno))
                         return error_set(e, ERROR_INVALID, LINK_TEXT, name);
                 if (next < 0)
-                        return error_errno(e, errno, "cannot make the directories of \"%s\"", name);
+                        return path_make_failed(fd, errno, e, "cannot make the directories of \"%s\"", name);
                 cleanup_close(&fd);
                 fd = next;
                 p += p[n] ? n + 1 : n;

@@ -16,7 +16,8 @@
 
 /*
  * Cleans a relative name from an artifact: removes ".", doubled and trailing slashes. Refuses (ERROR_INVALID)
- * absolute names, "..", names over PATH_MAX or with a component over NAME_MAX, and control characters.
+ * absolute names, "..", names over PATH_MAX or with a component over NAME_MAX, control characters, and what
+ * is not UTF-8.
  * "" and "." become "". *ret is to be freed.
  */
 int path_clean(char **ret, const char *name, struct error *e);
@@ -32,6 +33,10 @@ int path_open_parent(const char **ret_base, int dir_fd, const char *name, struct
 /* Makes the directories of the clean relative @name below @dir_fd that are missing, with @mode. With
  * @parents_only not the last component. Returns a descriptor of the deepest directory, to be closed. */
 int path_make_dirs(int dir_fd, const char *name, mode_t mode, bool parents_only, struct error *e);
+
+/* error_errno() for a name that could not be made in @dir_fd; it tells if the disk has room but no inodes. */
+int path_make_failed(int dir_fd, int errnum, struct error *e, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 
 /* mkdir -p of an absolute path that the administrator gave; symbolic links are followed. */
 int path_make_dirs_absolute(const char *path, mode_t mode, struct error *e);

@@ -25,6 +25,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Directories in each other in a layer, with its top: what is opened by its path costs its depth. */
+#define CACHE_TREE_DEPTH_MAX 256
+
 struct cache;
 
 /* Makes the root if missing (0700), locks it (ERROR_PRECONDITION: another process has it), removes what a

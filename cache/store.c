@@ -18,6 +18,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#define NOT_THERE ".not-there"
+
 /* ---- names ---- */
 
 enum cache_form cache_form_of(const struct plan_blob *b) {
@@ -89,7 +91,8 @@ int cache_staging_make(char **ret_name, struct cache *c, const char *name, struc
                         return fd;
                 }
                 if (errno != EEXIST)
-                        return error_errno(e, errno, "make staging/%s in %s", unique, c->root);
+                        return path_make_failed(c->staging_fd, errno, e, "make staging/%s in %s", unique,
+                                                c->root);
                 free(take_ptr(unique));
                 LOCK_SCOPE(&c->lock);
                 serial = ++c->serial;
@@ -125,6 +128,26 @@ static int lock_root(struct cache *c, struct error *e) {
         return error_errno(e, errno, "lock %s/lock", c->root);
 }
 
+/*
+ * A thing gets to its place by a rename. That a mount is in the way, of another disk or of a part of this
+ * one, has to be found before the first model is downloaded: the kernel looks at the mounts before it looks
+ * for the name, which is not there.
+ */
+static int check_same_disk(const struct cache *c, int fd, const char *name, struct error *e) {
+        struct stat root, dir;
+
+        if (fstat(c->root_fd, &root) < 0 || fstat(fd, &dir) < 0)
+                return error_errno(e, errno, "look at %s/%s", c->root, name);
+        if (root.st_dev != dir.st_dev ||
+            (renameat(c->root_fd, NOT_THERE, fd, NOT_THERE) < 0 && errno == EXDEV))
+                return error_set(
+                    e, ERROR_PRECONDITION,
+                    "%s/%s is not on the file system of %s, and all of a cache has to be on one: unmount "
+                    "it, or let cache.root be a directory on the disk that is meant",
+                    c->root, name, c->root);
+        return 0;
+}
+
 /* The directories that everything is in; made if they are missing. */
 static int open_dirs(struct cache *c, struct error *e) {
         const struct {
@@ -140,6 +163,9 @@ static int open_dirs(struct cache *c, struct error *e) {
                 *dirs[i].fd = path_make_dirs(c->root_fd, dirs[i].name, CACHE_DIR_MODE, false, e);
                 if (*dirs[i].fd < 0)
                         return error_wrap(e, "cache %s", c->root);
+                int r = check_same_disk(c, *dirs[i].fd, dirs[i].name, e);
+                if (r < 0)
+                        return r;
         }
         return cache_sync_dir(c->root_fd, c->root, e);
 }

@@ -23,8 +23,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define CACHE_TREE_DEPTH_MAX \
-        256 /* directories in each other in a layer: what is opened by its path costs its depth */
 #define CACHE_WHITEOUT ".wh."
 #define CACHE_WHITEOUT_OPAQUE ".wh..wh..opq"
 #define CACHE_WHITEOUT_LINK ".wh..wh.link." /* the engine's: a hard link to a file of a lower layer */

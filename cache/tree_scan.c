@@ -12,6 +12,7 @@
  */
 #include "base/path.h"
 #include "base/text.h"
+#include "cache/cache.h"
 #include "cache/tree.h"
 
 #include <fcntl.h>

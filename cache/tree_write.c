@@ -134,7 +134,7 @@ static int copy_data(int from, int to, const char *name, struct error *e) {
 static int make_file(int dir_fd, const char *name, struct error *e) {
         int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
-        return fd < 0 ? error_errno(e, errno, "make %s", name) : fd;
+        return fd < 0 ? path_make_failed(dir_fd, errno, e, "make %s", name) : fd;
 }
 
 static int finish_file(int fd, mode_t mode, const struct timespec times[2], const char *name,
@@ -171,8 +171,9 @@ static int put_symlink(struct writer *w, const char *base, int dir_fd, const cha
         if ((size_t)n >= sizeof target)
                 return error_set(e, ERROR_INVALID, "the symbolic link \"%s\" is too long", name);
         target[n] = '\0';
-        return symlinkat(target, dir_fd, name) < 0 ? error_errno(e, errno, "make the symbolic link %s", name)
-                                                   : 0;
+        return symlinkat(target, dir_fd, name) < 0
+                   ? path_make_failed(dir_fd, errno, e, "make the symbolic link %s", name)
+                   : 0;
 }
 
 static int put_made(const struct cache_tree_node *n, int dir_fd, struct error *e) {
@@ -226,7 +227,7 @@ __attribute__((noinline)) static int fill_dir(struct writer *w, const struct cac
                 if (!S_ISDIR(n->mode))
                         r = put_file(w, n, fd, e);
                 else if (mkdirat(fd, n->name, 0700) < 0)
-                        r = error_errno(e, errno, "make directory %s", n->name);
+                        r = path_make_failed(fd, errno, e, "make directory %s", n->name);
         }
         return r;
 }

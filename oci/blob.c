@@ -150,6 +150,27 @@ static int wrong_size(const struct oci_blob *b, const char *host, uint64_t size,
                          (unsigned long long)b->size);
 }
 
+/* 416, although what was asked for lies in the blob: it has another size there, or ranges are not understood
+ * after all (ERROR_UNAVAILABLE). */
+static int range_refused(const struct oci_blob *b, const char *host, const char *content_range,
+                         struct error *e) {
+        struct oci_content_range range = { .to = 0 };
+        char text[DIGEST_TEXT_SIZE];
+
+        bool told = content_range && oci_content_range_parse(&range, content_range) == 0 && range.has_total;
+        if (told && range.total != b->size)
+                return wrong_size(b, host, range.total, e);
+        digest_format(&b->digest, text);
+        if (told)
+                return error_set(e, ERROR_UNAVAILABLE,
+                                 "%s refuses ranges of %s of %s that it says it has (416)", host, text,
+                                 b->reference->text);
+        return error_set(
+            e, ERROR_DATA_LOSS,
+            "%s refuses a range of %s of %s (416): it has less than the %llu bytes that the manifest says",
+            host, text, b->reference->text, (unsigned long long)b->size);
+}
+
 /* Checks the answer to "the first bytes, please". *ret_ranges: the server has understood. */
 static int first_answer_check(bool *ret_ranges, const struct oci_blob *b, const struct oci_http_response *a,
                               const char *host, size_t asked, struct error *e) {
@@ -233,7 +254,7 @@ static int locate_at(struct oci_blob *b, size_t endpoint, void *data, size_t cap
                 return error_set(e, ERROR_NOT_FOUND, "%s does not have %s of %s", ep->host, text,
                                  b->reference->text);
         if (r < 0 && a.response.status == 416)
-                return wrong_size(b, ep->host, 0, e);
+                return range_refused(b, ep->host, a.response.content_range, e);
         if (r == 0)
                 r = first_answer_check(&ranges, b, &a.response, ep->host, q.max_body, e);
         if (r == 0)
@@ -390,6 +411,17 @@ static enum oci_verdict judge_whole(const struct oci_blob *b, const struct trans
         return OCI_VERDICT_NO_RANGES;
 }
 
+static enum oci_verdict judge_refusal(const struct oci_blob *b, const struct transfer_facts *f,
+                                      struct error *e) {
+        struct curl_header *h = NULL;
+        struct error why;
+
+        (void)curl_easy_header(f->easy, "Content-Range", 0, CURLH_HEADER, -1, &h);
+        range_refused(b, f->route->host, h ? h->value : NULL, &why);
+        error_copy(e, &why);
+        return why.kind == ERROR_UNAVAILABLE ? OCI_VERDICT_NO_RANGES : OCI_VERDICT_FATAL;
+}
+
 /* By the status alone. A refusal at an address we were sent to means that the address has expired. */
 static enum oci_verdict judge_status(const struct oci_blob *b, const struct transfer_facts *f,
                                      struct error *e) {
@@ -397,10 +429,8 @@ static enum oci_verdict judge_status(const struct oci_blob *b, const struct tran
                 return judge_range(b, f, e);
         if (f->status == 200)
                 return judge_whole(b, f, e);
-        if (f->status == 416) {
-                wrong_size(b, f->route->host, 0, e);
-                return OCI_VERDICT_FATAL;
-        }
+        if (f->status == 416)
+                return judge_refusal(b, f, e);
         oci_status_error(e, b->reference, f->route->host, f->status, NULL);
         if (oci_retry_reason(CURLE_OK, f->status))
                 return OCI_VERDICT_RETRY;

@@ -155,40 +155,53 @@ static const char *blob_name(char name[static 96], const struct digest *digest) 
         return name;
 }
 
-int oci_layout_resolve(struct digest *ret, const struct oci_reference *reference, struct error *e) {
+/* What index.json says of the reference. */
+static int index_look_up(struct digest *ret, uint64_t *ret_size, int dir,
+                         const struct oci_reference *reference, struct error *e) {
         _cleanup_(oci_manifest_freep) struct oci_manifest *index = NULL;
         const struct oci_descriptor *found;
         _cleanup_free_ char *text = NULL;
+        size_t len = 0;
+        int r = file_read(&text, &len, dir, "index.json", OCI_MANIFEST_MAX, reference, e);
+
+        if (r == 0)
+                r = oci_manifest_parse(&index, text, len, NULL, reference->text, e);
+        if (r < 0)
+                return r;
+        assert(index);
+        if (!index->is_index)
+                return error_set(e, ERROR_INVALID, "%s: index.json is not an index", reference->text);
+        found = entry_find(index, reference);
+        if (!found)
+                return not_found(index, reference, e);
+        *ret = found->digest;
+        *ret_size = found->size;
+        return 0;
+}
+
+int oci_layout_resolve(struct digest *ret, const struct oci_reference *reference, struct error *e) {
         _cleanup_close_ int dir = -1, blob = -1;
         struct digest digest = reference->digest;
-        uint64_t size;
+        uint64_t size, expected = 0;
         char name[96];
-        size_t len = 0;
         int r;
 
         dir = directory_open(reference, e);
         if (dir < 0)
                 return dir;
         r = version_check(dir, reference, e);
+        if (r == 0 && !reference->has_digest)
+                r = index_look_up(&digest, &expected, dir, reference, e);
         if (r < 0)
                 return r;
-        if (!reference->has_digest) {
-                r = file_read(&text, &len, dir, "index.json", OCI_MANIFEST_MAX, reference, e);
-                if (r == 0)
-                        r = oci_manifest_parse(&index, text, len, NULL, reference->text, e);
-                if (r < 0)
-                        return r;
-                assert(index);
-                if (!index->is_index)
-                        return error_set(e, ERROR_INVALID, "%s: index.json is not an index", reference->text);
-                found = entry_find(index, reference);
-                if (!found)
-                        return not_found(index, reference, e);
-                digest = found->digest;
-        }
         blob = file_open(dir, blob_name(name, &digest), &size, reference, e);
         if (blob < 0)
                 return blob;
+        if (!reference->has_digest && size != expected)
+                return error_set(
+                    e, ERROR_DATA_LOSS,
+                    "%s: its manifest has %llu bytes and index.json says %llu; copy the layout again",
+                    reference->text, (unsigned long long)size, (unsigned long long)expected);
         *ret = digest;
         return 0;
 }

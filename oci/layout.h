@@ -14,7 +14,7 @@
 #include "oci/reference.h"
 
 /* The entry of index.json that the reference names: by digest, by tag, or the only one. ERROR_NOT_FOUND says
- * which tags there are. */
+ * which tags there are, ERROR_DATA_LOSS that the entry's size is not the file's. */
 int oci_layout_resolve(struct digest *ret, const struct oci_reference *reference, struct error *e);
 
 /* The blob's file, read-only, and how long it is; not verified. Returns the descriptor, to be closed. */

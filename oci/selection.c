@@ -19,7 +19,7 @@
 
 #define GLOBS_MAX 256u
 #define GLOB_MAX 1024u
-#define GLOBS_BYTES_MAX 16384u /* include and exclude together, as GLOBS_MAX */
+#define GLOBS_BYTES_MAX 4096u /* include and exclude together, as GLOBS_MAX */
 #define PLATFORM_MAX 64u
 
 static bool platform_is_valid(const char *s) {

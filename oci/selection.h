@@ -24,7 +24,7 @@ struct oci_selection {
 };
 
 /* @include and @exclude: lists of globs, NULL-ended, copied; all may be NULL. ERROR_INVALID for a bad root or
- * platform, a glob over 1 KiB, or more than 256 or 16 KiB of them. */
+ * platform, a glob over 1 KiB, or more than 256 or 4 KiB of them. */
 int oci_selection_new(struct oci_selection **ret, const char *root, const char *const *include,
                       const char *const *exclude, const char *platform, struct error *e);
 int oci_selection_copy(struct oci_selection **ret, const struct oci_selection *s); /* NULL in, NULL out */

@@ -28,7 +28,7 @@ const struct rpc_method control_methods[] = {
         { NULL, NULL, NULL, false, false },
 };
 
-/* ---- List: what is ready, then what runs or failed ---- */
+/* ---- List: what is ready, then what runs, then what failed ---- */
 
 struct listed {
         Modelstage__V1__Model msg;
@@ -75,6 +75,27 @@ static bool job_is_news(const struct stage_progress *p, struct cache_model *cons
         return true;
 }
 
+/* The rows of jobs so far: one a reference is enough, whoever asks for it; `status` tells them apart. */
+static bool is_listed(const struct listed *list, size_t n, const char *reference) {
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(list[i].msg.reference, reference) == 0)
+                        return true;
+        return false;
+}
+
+/* Those that run before those that failed, the newest failure of a reference first. Returns how many. */
+static size_t list_jobs(struct listed *list, const struct stage_progress *jobs, size_t n_jobs,
+                        struct cache_model *const *models, size_t n_models) {
+        size_t n = 0;
+
+        for (int failed = 0; failed <= 1; failed++)
+                for (size_t i = 0; i < n_jobs; i++)
+                        if ((strcmp(jobs[i].state, "failed") == 0) == failed &&
+                            job_is_news(&jobs[i], models, n_models) && !is_listed(list, n, jobs[i].reference))
+                                list_job(&list[n++], &jobs[i]);
+        return n;
+}
+
 static int list_reply(struct rpc_call *call, struct cache_model *const *models, size_t n_models,
                       const struct stage_progress *jobs, size_t n_jobs, struct error *e) {
         Modelstage__V1__ListResponse reply = MODELSTAGE__V1__LIST_RESPONSE__INIT;
@@ -86,9 +107,7 @@ static int list_reply(struct rpc_call *call, struct cache_model *const *models, 
                 return error_errno(e, ENOMEM, "list the models");
         for (size_t i = 0; i < n_models; i++)
                 list_model(&list[n++], models[i]);
-        for (size_t i = 0; i < n_jobs; i++)
-                if (job_is_news(&jobs[i], models, n_models))
-                        list_job(&list[n++], &jobs[i]);
+        n += list_jobs(list + n, jobs, n_jobs, models, n_models);
         for (size_t i = 0; i < n; i++)
                 pointers[i] = &list[i].msg;
         reply.models = pointers;

@@ -51,6 +51,7 @@ struct job {
 
         /* What was asked; immutable. */
         struct digest request_key; /* equal keys share a job; see request_key() */
+        struct digest what;        /* the same whoever asks, and how */
         struct oci_reference *reference;
         struct oci_selection *selection; /* may be NULL */
         struct oci_keyring *keyring;     /* may be NULL */

@@ -19,6 +19,7 @@
 #include "stager/place.h"
 
 #include "base/log.h"
+#include "base/path.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -242,13 +243,13 @@ static int open_new(bool *ret_direct, int parent_fd, const char *name, struct er
                 if (fd >= 0)
                         return fd;
                 if (errno != EINVAL && errno != EOPNOTSUPP)
-                        return error_errno(e, errno, "create %s", name);
+                        return path_make_failed(parent_fd, errno, e, "create %s", name);
                 log_info("The file system has no direct writes; writing through the page cache");
                 (void)unlinkat(parent_fd, name, 0); /* made before it was refused */
                 *ret_direct = false;
         }
         int fd = openat(parent_fd, name, flags, 0600);
-        return fd < 0 ? error_errno(e, errno, "create %s", name) : fd;
+        return fd < 0 ? path_make_failed(parent_fd, errno, e, "create %s", name) : fd;
 }
 
 static bool wants_direct(struct placer *p) {

@@ -72,12 +72,29 @@ static void table_remove(struct stager *s, struct job *j) {
         job_unref(j);
 }
 
-/* Forgets jobs that ended: those that are ready at once, failures after a while, so that `ls` can tell of
- * them. */
+/* What @by wants has failed before: that is no news any more once it is tried again in the same way, or is
+ * here (@ready), whoever got it. */
+static void table_forget_failures(struct stager *s, const struct job *by, bool ready) {
+        struct job *next;
+
+        for (struct job *j = s->jobs; j; j = next) {
+                next = j->next;
+                if (j->state == JOB_FAILED &&
+                    (digest_equal(&j->request_key, &by->request_key) ||
+                     (ready && j->ended_ms <= by->ended_ms && digest_equal(&j->what, &by->what))))
+                        table_remove(s, j);
+        }
+}
+
+/* Forgets jobs that ended: those that are ready at once, with the failures before them; other failures after
+ * a while, so that `ls` can tell of them. */
 static void table_prune(struct stager *s) {
         int64_t now = time_monotonic_ms();
         struct job *next;
 
+        for (struct job *j = s->jobs; j; j = j->next)
+                if (j->state == JOB_READY)
+                        table_forget_failures(s, j, true);
         for (struct job *j = s->jobs; j; j = next) {
                 next = j->next;
                 bool old =
@@ -132,8 +149,8 @@ char *stager_request_name(const struct oci_reference *reference, const struct oc
         return name;
 }
 
-/* Requests with equal keys ask for the same thing in the same way with the same credentials. */
-static int request_key(struct digest *ret, const struct stage_request *r) {
+/* Requests with equal keys ask for the same thing, @ret_what, in the same way with the same credentials. */
+static int request_key(struct digest *ret, struct digest *ret_what, const struct stage_request *r) {
         _cleanup_free_ char *name = stager_request_name(r->reference, r->selection), *text = NULL;
         struct digest whom;
         char hex[DIGEST_HEX_SIZE];
@@ -144,21 +161,22 @@ static int request_key(struct digest *ret, const struct stage_request *r) {
                 text = NULL;
                 return -ENOMEM;
         }
-        return digest_of(ret, text, (size_t)n);
+        int failed = digest_of(ret_what, name, strlen(name));
+        return failed < 0 ? failed : digest_of(ret, text, (size_t)n);
 }
 
-static struct job *job_new(struct stager *s, const struct stage_request *r, const struct digest *key) {
+static struct job *job_new(struct stager *s, const struct stage_request *r) {
         struct job *j = calloc(1, sizeof *j);
 
         if (!j)
                 return NULL;
         j->stager = s;
         j->refs = 1; /* the table's */
-        j->request_key = *key;
         j->policy = effective_policy(r);
         j->keyring = oci_keyring_ref(r->keyring);
         j->started_ms = time_monotonic_ms();
-        if (oci_reference_copy(&j->reference, r->reference) < 0 ||
+        if (request_key(&j->request_key, &j->what, r) < 0 ||
+            oci_reference_copy(&j->reference, r->reference) < 0 ||
             oci_selection_copy(&j->selection, r->selection) < 0) {
                 job_unref(j);
                 return NULL;
@@ -228,6 +246,7 @@ static int table_add(struct stager *s, struct job *fresh, struct stage_job *hand
                         return r;
                 }
                 j = fresh;
+                table_forget_failures(s, j, false);
                 j->next = s->jobs;
                 s->jobs = j;
                 s->n_jobs++;
@@ -241,15 +260,14 @@ static int table_add(struct stager *s, struct job *fresh, struct stage_job *hand
 int stager_stage(struct stage_job **ret, struct stager *s, const struct stage_request *request,
                  struct error *e) {
         _cleanup_free_ struct stage_job *handle = calloc(1, sizeof *handle);
-        struct digest key;
 
-        if (!handle || request_key(&key, request) < 0)
+        if (!handle)
                 return error_errno(e, ENOMEM, "cannot stage %s", request->reference->text);
         int r = oci_client_allows(s->client, request->reference, e);
         if (r < 0)
                 return r;
         handle->since_ms = time_monotonic_ms();
-        struct job *fresh = job_new(s, request, &key);
+        struct job *fresh = job_new(s, request);
         if (!fresh)
                 return error_errno(e, ENOMEM, "cannot stage %s", request->reference->text);
         (void)job_is_hit_at_once(fresh);

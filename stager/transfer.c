@@ -24,6 +24,7 @@
 #include <fcntl.h>
 
 #define ATTEMPTS 2
+#define TRAILER_MAX ((uint64_t)1 << 30) /* decoded bytes behind an archive: padding, at most */
 
 struct attempt {
         struct transfer *transfer;
@@ -120,6 +121,21 @@ static int carry_decoded(struct attempt *a, struct place_file *f, uint64_t *ret_
         return r;
 }
 
+/* What is behind the archive's end mark: nobody wants it, but only there it is known that the stream ends
+ * well. */
+static int drain_decoded(struct attempt *a, struct error *e) {
+        const void *data;
+        size_t len;
+        uint64_t rest = 0;
+        int r;
+
+        while ((r = next_decoded(a, &data, &len, e)) > 0)
+                if ((rest += len) > TRAILER_MAX)
+                        return error_set(e, ERROR_INVALID,
+                                         "there is more than 1 GiB behind the archive's end");
+        return r;
+}
+
 static int carry_tar(struct attempt *a, int tree_fd, struct error *e) {
         const struct unpack_source source = { .next = next_decoded, .userdata = a };
         struct unpack_result unpacked;
@@ -127,6 +143,8 @@ static int carry_tar(struct attempt *a, int tree_fd, struct error *e) {
 
         if (r == 0)
                 r = unpack_tar(&unpacked, tree_fd, &a->transfer->placer, &source, e);
+        if (r == 0 && a->decoder)
+                r = drain_decoded(a, e);
         if (r == 0)
                 a->result =
                     (struct transfer_result){ .bytes = a->transfer->placer.claimed, .files = unpacked.files };

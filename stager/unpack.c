@@ -21,6 +21,8 @@
 
 #include "base/log.h"
 #include "base/path.h"
+#include "base/text.h"
+#include "cache/cache.h"
 #include "stager/unpack_notes.h"
 
 #include <archive.h>
@@ -29,6 +31,7 @@
 #include <limits.h>
 #include <locale.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #define DIR_MODE 0755 /* of every directory, whatever the archive says */
 
@@ -42,6 +45,8 @@ struct unpack {
         bool source_failed; /* source_error is the reason of libarchive's failure */
         struct error source_error;
         uint64_t given; /* bytes handed to libarchive */
+        uint64_t disk;  /* its size */
+        uint64_t sizes; /* of the files so far, holes included; at most that */
         unsigned members;
         bool markers; /* there are link markers */
         struct unpack_notes notes;
@@ -194,15 +199,37 @@ static int copy_data(struct unpack *u, struct place_file *f, struct error *e) {
         }
 }
 
+/* Of the disk that the tree is on; 0: nobody knows. */
+static uint64_t disk_size(int fd) {
+        struct statvfs disk;
+
+        return fstatvfs(fd, &disk) < 0 ? 0 : (uint64_t)disk.f_blocks * disk.f_frsize;
+}
+
+/* Holes take no room, so nobody has to ask for it; but what this disk could never hold is no model. */
+static int count_size(struct unpack *u, const struct member *m, la_int64_t size, struct error *e) {
+        char text[TEXT_SHORT];
+
+        if (size < 0)
+                return error_set(e, ERROR_INVALID, "the archive's %s has a negative size", m->path);
+        if (u->disk > 0 && ((uint64_t)size > u->disk || u->sizes > u->disk - (uint64_t)size))
+                return error_set(e, ERROR_INVALID,
+                                 "the archive's files up to %s have more bytes than the whole disk, %s",
+                                 m->path, text_format_size(u->disk, text));
+        u->sizes += (uint64_t)size;
+        return 0;
+}
+
 /* Claimed, placed and noted; its writes may still be under way afterwards. */
 static int make_file(struct unpack *u, const struct member *m, struct error *e) {
         la_int64_t size = archive_entry_size(m->entry);
         bool sparse = archive_entry_sparse_count(m->entry) > 0;
         struct place_file *f;
 
-        if (size < 0)
-                return error_set(e, ERROR_INVALID, "the archive's %s has a negative size", m->path);
-        int r = remove_old(u, m, e);
+        int r = count_size(u, m, size, e);
+        if (r < 0)
+                return r;
+        r = remove_old(u, m, e);
         if (r < 0)
                 return r;
         r = place_open(&f, u->placer, m->parent_fd, m->name, (uint64_t)size, sparse, e);
@@ -233,7 +260,7 @@ static int make_directory(struct unpack *u, const struct member *m, struct error
                 if (r < 0)
                         return r;
                 if (mkdirat(m->parent_fd, m->name, DIR_MODE) < 0)
-                        return error_errno(e, errno, "make the directory %s", m->path);
+                        return path_make_failed(m->parent_fd, errno, e, "make the directory %s", m->path);
         }
         return unpack_note_dir(&u->notes, m->path, mtime_of(m->entry), e);
 }
@@ -249,7 +276,7 @@ static int make_symlink(struct unpack *u, const struct member *m, struct error *
         if (r < 0)
                 return r;
         if (symlinkat(target, m->parent_fd, m->name) < 0)
-                return error_errno(e, errno, "make the symbolic link %s", m->path);
+                return path_make_failed(m->parent_fd, errno, e, "make the symbolic link %s", m->path);
         (void)utimensat(m->parent_fd, m->name, times, AT_SYMLINK_NOFOLLOW);
         return 0;
 }
@@ -365,6 +392,18 @@ static int make_member(struct unpack *u, const struct member *m, enum name_kind 
         }
 }
 
+/* The cache would refuse it too, but only when all is there. */
+static int check_depth(const char *path, bool is_directory, struct error *e) {
+        unsigned depth = 1 + (*path && is_directory);
+
+        for (const char *p = path; *p; p++)
+                depth += *p == '/';
+        if (depth > CACHE_TREE_DEPTH_MAX)
+                return error_set(e, ERROR_INVALID, "the archive has more than %d directories in each other",
+                                 CACHE_TREE_DEPTH_MAX);
+        return 0;
+}
+
 /* Name, parent directory, and then what kind of member it is. */
 static int unpack_member(struct unpack *u, struct archive_entry *entry, struct error *e) {
         _cleanup_free_ char *path = NULL;
@@ -378,6 +417,9 @@ static int unpack_member(struct unpack *u, struct archive_entry *entry, struct e
                 return 0;
         if (kind == NAME_FORBIDDEN)
                 return error_set(e, ERROR_INVALID, "the archive's member %s has a reserved name", path);
+        r = check_depth(path, archive_entry_filetype(entry) == AE_IFDIR, e);
+        if (r < 0)
+                return r;
         parent_fd = *path ? path_make_dirs(u->tree_fd, path, DIR_MODE, true, e)
                           : path_open(u->tree_fd, "", O_RDONLY | O_DIRECTORY, 0, e);
         if (parent_fd == -ELOOP || parent_fd == -ENOTDIR || parent_fd == -EXDEV)
@@ -430,7 +472,7 @@ static int run(struct unpack *u, struct error *e) {
 
 int unpack_tar(struct unpack_result *ret, int tree_fd, struct placer *p, const struct unpack_source *source,
                struct error *e) {
-        struct unpack u = { .tree_fd = tree_fd, .placer = p, .source = source };
+        struct unpack u = { .tree_fd = tree_fd, .placer = p, .source = source, .disk = disk_size(tree_fd) };
         /* Names in PAX headers are UTF-8; in the C locale libarchive would not hand them out. */
         locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
         locale_t before = utf8 ? uselocale(utf8) : (locale_t)0;

@@ -56,7 +56,7 @@ static bool is_gone(int r) {
         return r == -ENOENT || r == -ENOTDIR || r == -ELOOP;
 }
 
-static int finish_dir(const struct unpack_dir *d, int tree_fd, bool sync, struct error *e) {
+static int finish_dir(const struct unpack_dir *d, int tree_fd, struct error *e) {
         const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, d->mtime };
         _cleanup_close_ int fd = path_open(tree_fd, d->path, O_RDONLY | O_DIRECTORY, 0, e);
 
@@ -64,8 +64,6 @@ static int finish_dir(const struct unpack_dir *d, int tree_fd, bool sync, struct
                 return is_gone(fd) ? 0 : fd;
         if (fchmod(fd, 0755) < 0 || futimens(fd, times) < 0)
                 return error_errno(e, errno, "set mode and time of the directory %s", d->path);
-        if (sync && fsync(fd) < 0)
-                return error_errno(e, errno, "flush the directory %s to the disk", d->path);
         return 0;
 }
 
@@ -77,25 +75,49 @@ static int sync_path(int tree_fd, const char *path, struct error *e) {
         return fsync(fd) < 0 ? error_errno(e, errno, "flush %s to the disk", path) : 0;
 }
 
-/* The directories on the way too: not all of them need be members. */
-static int sync_file(int tree_fd, char *path, struct error *e) {
+/* Is the directory that is the first @len bytes of @path on the way to one of the first @n files? */
+static bool is_above(const struct unpack_notes *notes, size_t n, const char *path, size_t len) {
+        for (size_t i = 0; i < n; i++)
+                if (strncmp(notes->files[i], path, len) == 0 && notes->files[i][len] == '/')
+                        return true;
+        return false;
+}
+
+/* The directories on the way too, as not all of them need be members; but those that were on the way to a
+ * file before have been flushed then. */
+static int sync_file(const struct unpack_notes *n, size_t i, int tree_fd, struct error *e) {
+        char *path = n->files[i];
         int r = sync_path(tree_fd, path, e);
 
-        for (char *slash = strrchr(path, '/'); slash && r == 0; slash = strrchr(path, '/')) {
-                *slash = '\0';
+        for (size_t len = strlen(path); len > 0 && r == 0; len--) {
+                if (path[len] != '/')
+                        continue;
+                if (is_above(n, i, path, len))
+                        break;
+                path[len] = '\0';
                 r = sync_path(tree_fd, path, e);
+                path[len] = '/';
         }
         return r;
+}
+
+/* A directory that is a member. Its time does not change when it is flushed. */
+static int sync_dir(const struct unpack_notes *n, size_t i, int tree_fd, struct error *e) {
+        const char *path = n->dirs[i].path;
+
+        return is_above(n, n->n_files, path, strlen(path)) ? 0 : sync_path(tree_fd, path, e);
 }
 
 int unpack_notes_finish(struct unpack_notes *n, int tree_fd, struct error *e) {
         bool each = n->n_files <= UNPACK_SYNC_EACH && n->n_dirs <= UNPACK_SYNC_EACH;
         int r = 0;
 
-        for (size_t i = 0; each && i < n->n_files && r >= 0; i++)
-                r = sync_file(tree_fd, n->files[i], e);
         for (size_t i = 0; i < n->n_dirs && r >= 0; i++)
-                r = finish_dir(&n->dirs[i], tree_fd, each, e);
+                r = finish_dir(&n->dirs[i], tree_fd, e);
+        for (size_t i = 0; each && i < n->n_files && r >= 0; i++)
+                r = sync_file(n, i, tree_fd, e);
+        for (size_t i = 0; each && i < n->n_dirs && r >= 0; i++)
+                r = sync_dir(n, i, tree_fd, e);
         if (r < 0)
                 return r;
         if (each ? fsync(tree_fd) < 0 : syncfs(tree_fd) < 0)

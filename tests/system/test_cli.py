@@ -44,6 +44,21 @@ def test_warm_of_a_good_and_a_bad_reference_keeps_the_good_one(daemon, registry)
     assert [m["state"] for m in daemon.cli("ls", "-o", "json").json() if m["reference"] == registry.ref("raw")] == ["ready"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_warm_that_is_interrupted_tells_that_the_job_goes_on(daemon, registry, number):
+    registry.set(total="8MiB")
+    command = [*wrapper(), daemon.build / "modelstage", "warm", registry.ref("big")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env=dict(os.environ, MODELSTAGE_SOCKET=str(daemon.socket))) as warm:
+        wait_until(lambda: registry.blob_bytes(live=True) > MIB, "the transfer runs")
+        warm.send_signal(number)
+        out, err = warm.communicate(timeout=60)
+    assert warm.returncode == -number and out == ""
+    assert err.splitlines()[-1] == "modelstage: the daemon goes on without us; see: modelstage status"
+    registry.set(total=0)
+    wait_until(lambda: [m["state"] for m in daemon.cli("ls", "-o", "json").json()] == ["ready"], "the model is ready")
+
+
 def test_ls_shape(daemon, registry):
     assert daemon.cli("ls", "-o", "json").json() == []
     daemon.cli("warm", registry.ref("raw")).ok()
@@ -96,6 +111,14 @@ def test_status_shows_the_host_that_the_bytes_come_from(daemon, registry, redire
                f"the job is fetched from {expected}")
     registry.set(total=0)
     wait_until(lambda: [m["state"] for m in daemon.cli("ls", "-o", "json").json()] == ["ready"], "the model is ready")
+
+
+@pytest.mark.parametrize("command", [("ls",), ("status",), ("status", "--watch"), ("df",), ("version",)])
+def test_a_result_that_cannot_be_written_is_one_line_and_status_1(daemon, command):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([*wrapper(), daemon.build / "modelstage", *command], stdout=full, stderr=subprocess.PIPE, text=True,
+                              env=dict(os.environ, MODELSTAGE_SOCKET=str(daemon.socket)), timeout=60, check=False)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and "stdout" in done.stderr
 
 
 def test_df_adds_up(daemon, registry):
@@ -235,13 +258,28 @@ def test_fetch_that_is_interrupted_leaves_nothing(build, registry, life):
     assert not folder.exists() or list(folder.iterdir()) == []
 
 
+def test_what_a_killed_fetch_has_left_is_removed_by_the_next_one(build, registry, life):
+    folder = life.folder() / "model"
+    registry.set(total="8MiB")
+    command = [*wrapper(), build / "modelstage", "fetch", "--plain-http", registry.ref("big"), folder]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as fetch:
+        wait_until(lambda: registry.blob_bytes(live=True) > MIB, "the transfer runs")
+        fetch.kill()
+    assert len(list(folder.iterdir())) == 1
+    registry.set(total=0)
+    run_cli(build, "fetch", "--plain-http", registry.ref("tar"), folder).ok()
+    assert [p for p in folder.iterdir() if p.name.startswith(".")] == []
+
+
 def test_daemon_out_of_reach_is_status_3(build, life):
     done = run_cli(build, "ls", env={"MODELSTAGE_SOCKET": str(life.folder() / "nobody.sock")})
     assert done.status == 3 and "nobody.sock" in done.stderr and done.stdout == ""
 
 
 @pytest.mark.parametrize("args", [("no-such-command",), ("warm",), ("ls", "--no-such-flag"), ("mount", "x"),
-                                  ("warm", "-o", "xml", "x")])
+                                  ("warm", "-o", "xml", "x"), ("warm", "--platform", "xx", "example.com/m:1"),
+                                  ("mount", "--include", "/a", "example.com/m:1", "/mnt"),
+                                  ("inspect", "--root", "..", "example.com/m:1")])
 def test_wrong_usage_is_status_2(build, args):
     done = run_cli(build, *args)
     assert done.status == 2 and done.stdout == "" and done.stderr.startswith("modelstage: ")

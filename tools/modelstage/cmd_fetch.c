@@ -9,6 +9,8 @@
  * Then the private cache is removed, and the files in DIR are the only names of their data. Interrupted or
  * failed, nothing of it stays: not the private cache, not a file in DIR, not DIR if it was made for this;
  * what --force replaced is back.
+ *
+ * Killed, it leaves the private cache to the next one that comes to DIR (scratch.h).
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -23,6 +25,7 @@
 #include "tools/modelstage/output.h"
 #include "tools/modelstage/placing.h"
 #include "tools/modelstage/progress.h"
+#include "tools/modelstage/scratch.h"
 #include "tools/modelstage/signals.h"
 #include "tools/modelstage/table.h"
 
@@ -32,8 +35,8 @@ struct fetch {
         struct direct direct;
         const char *dir; /* as it was given */
         int dir_fd;
-        bool made;          /* DIR was not there before */
-        char *private_path; /* NULL until made */
+        bool made; /* DIR was not there before */
+        struct scratch scratch;
         struct cache *cache;
         struct oci_client *client;
         struct stager *stager;
@@ -58,26 +61,13 @@ static int open_directory(struct fetch *f, struct error *e) {
         return f->dir_fd < 0 ? error_errno(e, errno, "open the directory %s", f->dir) : 0;
 }
 
-static int make_private(struct fetch *f, struct error *e) {
-        _cleanup_free_ char *real = realpath(f->dir, NULL), *template = NULL;
-
-        if (!real)
-                return error_errno(e, errno, "%s", f->dir);
-        if (asprintf(&template, "%s/.modelstage-XXXXXX", real) < 0)
-                cli_out_of_memory();
-        if (!mkdtemp(template))
-                return error_errno(e, errno, "make a directory in %s", f->dir);
-        f->private_path = take_ptr(template);
-        return 0;
-}
-
 /* The whole disk is ours to use: keeping some of it free is a matter of the daemon that shares it with pods.
  */
 static int start_engine(struct fetch *f, struct error *e) {
         struct settings *s = f->direct.settings;
         int r;
 
-        if ((r = settings_set(s, "cache.root", f->private_path, e)) < 0 ||
+        if ((r = settings_set(s, "cache.root", f->scratch.path, e)) < 0 ||
             (r = settings_set(s, "cache.maxBytes", "0", e)) < 0 ||
             (r = settings_set(s, "cache.minFree", "0", e)) < 0 || (r = settings_check(s, e)) < 0 ||
             (r = cache_open(&f->cache, s, e)) < 0 || (r = oci_client_new(&f->client, s, e)) < 0)
@@ -116,7 +106,7 @@ static int place(struct fetch *f, const struct digest *key, bool force, struct e
         struct placing p = { .dir = f->dir,
                              .dir_fd = f->dir_fd,
                              .tree = model->path,
-                             .spare = path_base(f->private_path),
+                             .spare = path_base(f->scratch.path),
                              .files = files,
                              .n = n,
                              .force = force };
@@ -131,7 +121,8 @@ static int run(struct fetch *f, const struct args *a, struct stage_outcome *o, s
         struct stage_request request = { .policy = STAGE_ALWAYS };
         int r;
 
-        if ((r = open_directory(f, e)) < 0 || (r = make_private(f, e)) < 0 || (r = start_engine(f, e)) < 0)
+        if ((r = open_directory(f, e)) < 0 || (r = scratch_make(&f->scratch, f->dir_fd, f->dir, e)) < 0 ||
+            (r = start_engine(f, e)) < 0)
                 return r;
         request.reference = f->direct.reference;
         request.selection = f->direct.selection;
@@ -146,18 +137,14 @@ static int run(struct fetch *f, const struct args *a, struct stage_outcome *o, s
 
 /* Whatever happened: engine, cache and private directory go; if it failed, DIR too if it was ours. */
 static int clean_up(struct fetch *f, bool failed, struct error *e) {
-        int r = 0;
-
         stager_free(f->stager);
         oci_client_free(f->client);
         cache_close(f->cache);
-        if (f->private_path)
-                r = path_remove_tree(f->dir_fd, path_base(f->private_path), e);
+        int r = scratch_remove(&f->scratch, f->dir_fd, e);
         if (failed && f->made)
                 (void)rmdir(f->dir); /* not empty: somebody else has put something there */
         if (f->dir_fd >= 0)
                 close(f->dir_fd);
-        free(f->private_path);
         direct_close(&f->direct);
         return r;
 }
@@ -193,7 +180,7 @@ static void print_result(const struct args *a, const struct stage_outcome *o) {
 }
 
 int cmd_fetch(const struct args *a) {
-        struct fetch f = { .dir = a->operands[1], .dir_fd = -1 };
+        struct fetch f = { .dir = a->operands[1], .dir_fd = -1, .scratch = SCRATCH_NONE };
         struct stage_outcome o = { 0 };
         struct error e = { 0 }, trouble = { 0 };
         int r = direct_open(&f.direct, a);

@@ -24,7 +24,7 @@ static int inspect_cached(const struct args *a) {
         _cleanup_daemon_ struct daemon d = { 0 };
         Modelstage__V1__Selection selection;
         struct error e = { 0 };
-        int r = daemon_check_references(a, 1);
+        int r = daemon_check_request(a, 1);
 
         if (r != 0 || (r = daemon_open(&d, a)) != 0)
                 return r;

@@ -69,7 +69,7 @@ int cmd_mount(const struct args *a) {
         _cleanup_daemon_ struct daemon d = { 0 };
         Modelstage__V1__Selection selection;
         struct error e = { 0 };
-        int r = daemon_check_references(a, 1);
+        int r = daemon_check_request(a, 1);
 
         if (r != 0)
                 return r;

@@ -98,6 +98,6 @@ int cmd_status(const struct args *a) {
         req.watch = args_has(a, ARG_BIT(WATCH));
         if (daemon_stream(&d, "Status", &req.base, &modelstage__v1__status_response__descriptor, on_status,
                           (void *)a, &e) < 0)
-                return daemon_fail(&d, &e);
+                return ferror(stdout) ? CLI_DONE : daemon_fail(&d, &e); /* CLI_DONE: cli_finish() tells */
         return CLI_DONE;
 }

@@ -18,8 +18,10 @@
 #include "tools/modelstage/daemon.h"
 #include "tools/modelstage/output.h"
 #include "tools/modelstage/progress.h"
+#include "tools/modelstage/signals.h"
 #include "tools/modelstage/table.h"
 
+#define FAREWELL "modelstage: the daemon goes on without us; see: modelstage status\n"
 #define THREADS_MAX 32 /* the daemon has 256 places for calls that wait; others want some too */
 
 struct order { /* one operand */
@@ -199,7 +201,7 @@ static int report(const struct warming *w) {
 int cmd_warm(const struct args *a) {
         struct warming w = { .args = a, .n = a->n_operands };
         struct error e = { 0 };
-        int r = daemon_check_references(a, a->n_operands);
+        int r = daemon_check_request(a, a->n_operands);
 
         if (r != 0)
                 return r;
@@ -211,7 +213,9 @@ int cmd_warm(const struct args *a) {
                 for (size_t i = 0; i < w.n; i++)
                         w.orders[i] = (struct order){ .all = &w, .index = i };
                 w.progress = progress_new(a->operands, w.n, args_has(a, ARG_BIT(QUIET)));
+                signals_set_farewell(FAREWELL);
                 run_all(&w);
+                signals_set_farewell(NULL);
                 progress_free(w.progress);
                 r = report(&w);
         }

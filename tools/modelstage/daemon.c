@@ -17,6 +17,7 @@
 
 #include "base/text.h"
 #include "oci/reference.h"
+#include "oci/selection.h"
 
 #define DEFAULT_SOCKET "/run/modelstage/control.sock"
 #define DOCKER_CONFIG_MAX (1u << 20)
@@ -149,14 +150,21 @@ int daemon_docker_config(char **ret, const struct args *a, struct error *e) {
         return 0;
 }
 
-int daemon_check_references(const struct args *a, size_t n) {
+static int usage(const struct error *e) {
+        cli_fail(e);
+        return CLI_USAGE;
+}
+
+int daemon_check_request(const struct args *a, size_t n) {
+        _cleanup_(oci_selection_freep) struct oci_selection *selection = NULL;
+        struct error e = { 0 };
+
+        if (oci_selection_new(&selection, a->root, a->include, a->exclude, a->platform, &e) < 0)
+                return usage(&e);
         for (size_t i = 0; i < n; i++) {
                 _cleanup_(oci_reference_freep) struct oci_reference *r = NULL;
-                struct error e = { 0 };
-                if (oci_reference_parse(&r, a->operands[i], &e) < 0) {
-                        cli_fail(&e);
-                        return CLI_USAGE;
-                }
+                if (oci_reference_parse(&r, a->operands[i], &e) < 0)
+                        return usage(&e);
         }
         return 0;
 }

@@ -43,5 +43,6 @@ const Modelstage__V1__Selection *daemon_selection(Modelstage__V1__Selection *buf
 Modelstage__V1__PullPolicy daemon_pull_policy(const struct args *a);
 /* --docker-config's content, "" without the option; to be freed. */
 int daemon_docker_config(char **ret, const struct args *a, struct error *e);
-/* Checks operands as references before anybody is asked; prints and returns an exit code, or 0. */
-int daemon_check_references(const struct args *a, size_t n);
+/* Checks the first @n operands as references, and the selection, before anybody is asked; prints and returns
+ * an exit code, or 0. */
+int daemon_check_request(const struct args *a, size_t n);

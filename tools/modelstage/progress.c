@@ -4,8 +4,8 @@
  * broken our lines into several rows, so the rows are counted from the lines' widths and the present width.
  * One write(2) a frame.
  *
- * SIGINT, SIGTERM and SIGHUP: the cursor, which is hidden while there are bars, is shown by the handler; then
- * the signal does what it would have done (or is only remembered, after signals_defer()).
+ * SIGINT, SIGTERM, SIGHUP and SIGQUIT: the cursor, which is hidden while there are bars, is shown by the
+ * handler; then the signal does what it would have done (or is only remembered, after signals_defer()).
  */
 #include "tools/modelstage/progress.h"
 

@@ -10,10 +10,12 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 #include <unistd.h>
 
+static const char *volatile farewell; /* NULL: none */
 static volatile sig_atomic_t caught, deferred, cursor_hidden;
-static const int ending[] = { SIGINT, SIGTERM, SIGHUP };
+static const int ending[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 
 /* SA_RESETHAND has put the default action back, so raising the signal ends the program. */
 static void on_signal(int number) {
@@ -23,6 +25,9 @@ static void on_signal(int number) {
                 cursor_hidden = 0;
                 (void)!write(STDERR_FILENO, show, sizeof show - 1);
         }
+        const char *last = farewell;
+        if (last && !deferred)
+                (void)!write(STDERR_FILENO, last, strlen(last));
         caught = number;
         if (!deferred)
                 raise(number);
@@ -54,6 +59,12 @@ void signals_raise(void) {
                 return;
         signal(caught, SIG_DFL);
         raise(caught);
+}
+
+void signals_set_farewell(const char *text) {
+        farewell = text;
+        if (text && !caught)
+                install();
 }
 
 void signals_hide_cursor(void) {

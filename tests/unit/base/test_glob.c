@@ -164,6 +164,32 @@ static void test_agrees_with_a_matcher_that_tries_everything(void **state) {
         }
 }
 
+/* Positions are kept in words of 64: what is true of a short pattern is true behind many characters too. */
+static void test_agrees_wherever_in_a_long_pattern_it_is(void **state) {
+        struct test_rng rng = test_rng_new("glob, long");
+
+        (void)state;
+        for (int i = 0; i < 20000; i++) {
+                size_t k = test_rng_next(&rng) % (sizeof cases / sizeof *cases);
+                size_t pad = 50 + test_rng_next(&rng) % 100, n = strcspn(cases[k].pattern, "/");
+                char pattern[256], path[256];
+                struct text_pattern *compiled = NULL;
+
+                if (!cases[k].pattern[n]) /* the last component would take the padding away */
+                        continue;
+                memset(pattern, 'p', pad);
+                memset(path, 'p', pad);
+                pattern[pad - 1] = path[pad - 1] = '/';
+                strcpy(pattern + pad, cases[k].pattern + (*cases[k].pattern == '/'));
+                strcpy(path + pad, cases[k].path);
+                assert_int_equal(text_pattern_new(&compiled, pattern), 0);
+                if (text_pattern_matches(compiled, path) != cases[k].matches ||
+                    text_glob(pattern, path) != cases[k].matches)
+                        fail_msg("\"%s\" and \"%s\"", pattern, path);
+                text_pattern_free(compiled);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_globs_match_what_they_say),
@@ -171,6 +197,7 @@ int main(void) {
                 cmocka_unit_test(test_brackets_that_nothing_closes_are_looked_for_once),
                 cmocka_unit_test(test_a_pattern_over_the_limit_matches_nothing),
                 cmocka_unit_test(test_agrees_with_a_matcher_that_tries_everything),
+                cmocka_unit_test(test_agrees_wherever_in_a_long_pattern_it_is),
         };
         return cmocka_run_group_tests_name("base/glob", tests, NULL, NULL);
 }

@@ -23,6 +23,10 @@ static void test_clean_gives_one_form_or_refuses(void **state) {
                 { "/a", NULL },
                 { "a\nb", NULL },
                 { "a\x7f", NULL },
+                { "a/\xff", NULL },
+                { "\xe4.bin", NULL }, /* Latin-1 */
+                { "\xc0\xaf", NULL },
+                { "\xed\xa0\x80", NULL },
         };
 
         (void)state;

@@ -5,6 +5,7 @@
 #include <locale.h>
 #include <pty.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -67,6 +68,16 @@ static void interrupted(void) {
         raise(SIGINT);
 }
 
+static void quit(void) {
+        const struct rlimit no_core = { 0, 0 };
+        struct progress *p = progress_new(titles, 1, false);
+
+        setrlimit(RLIMIT_CORE, &no_core);
+        update(p, 0);
+        progress_tick(p);
+        raise(SIGQUIT);
+}
+
 static void interrupted_with_deferral(void) {
         signals_defer();
         struct progress *p = progress_new(titles, 1, false);
@@ -96,6 +107,7 @@ static int run(void (*body)(void), unsigned short columns, char *out, size_t siz
         if (pid == 0) {
                 signal(SIGINT, SIG_DFL);
                 signal(SIGTERM, SIG_DFL);
+                signal(SIGQUIT, SIG_DFL);
                 dup2(ends[1], STDERR_FILENO);
                 close(ends[0]);
                 close(ends[1]);
@@ -148,6 +160,9 @@ static void test_an_interrupt_shows_the_cursor_and_still_ends_the_program(void *
         (void)state;
         status = run(interrupted, 80, out, sizeof out);
         assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT);
+        assert_non_null(strstr(strstr(out, HIDE), SHOW));
+        status = run(quit, 80, out, sizeof out);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGQUIT);
         assert_non_null(strstr(strstr(out, HIDE), SHOW));
         status = run(interrupted_with_deferral, 80, out, sizeof out);
         assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);

@@ -19,6 +19,8 @@ struct scene {
         struct oci_keyring *keyring;
         char mirror[64];
         char *mirrors[2];
+        unsigned good;    /* answers before the first refusal */
+        unsigned refusal; /* the size that it tells; 0: none */
 };
 
 typedef void script(struct server *server, const struct server_request *q, struct server_answer *a);
@@ -429,6 +431,57 @@ static void test_each_status_has_its_verdict(void **state) {
         }
 }
 
+static void script_refuse(struct server *server, const struct server_request *q, struct server_answer *a) {
+        struct scene *s = server->userdata;
+
+        if (s->n++ < s->good) {
+                script_ranges(server, q, a);
+                return;
+        }
+        a->status = 416;
+        if (s->refusal)
+                snprintf(a->headers, sizeof a->headers, "Content-Range: bytes */%u\r\n", s->refusal);
+}
+
+static void test_a_refused_range_is_told_as_what_it_is(void **state) {
+        static const struct {
+                unsigned refusal;
+                enum oci_verdict verdict;
+                enum error_kind kind;
+                const char *says;
+        } cases[] = {
+                { 0, OCI_VERDICT_FATAL, ERROR_DATA_LOSS, "it has less than the" },
+                { SIZE / 2, OCI_VERDICT_FATAL, ERROR_DATA_LOSS, "and the manifest says" },
+                { SIZE, OCI_VERDICT_NO_RANGES, ERROR_UNAVAILABLE, "refuses ranges of sha256:" },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+                for (unsigned good = 0; good < 2; good++) {
+                        char data[CAP];
+                        struct scene s;
+                        struct got g = { .end = cases[i].verdict };
+                        size_t len;
+
+                        scene_open(&s, script_refuse, NULL);
+                        s.refusal = cases[i].refusal;
+                        s.good = good;
+                        scene_begin(&s);
+                        if (good) {
+                                must_locate(&s);
+                                g = fetch(&s, 100, 200);
+                        } else {
+                                assert_true(locate(&s, data, &len) < 0);
+                                g.e = s.w.e;
+                        }
+                        if (g.end != cases[i].verdict || g.e.kind != cases[i].kind ||
+                            !strstr(g.e.text, cases[i].says))
+                                fail_msg("%u, %u: verdict %d, %s", cases[i].refusal, good, (int)g.end,
+                                         g.e.text);
+                        scene_close(&s);
+                }
+}
+
 static void script_junk_later(struct server *server, const struct server_request *q,
                               struct server_answer *a) {
         struct scene *s = server->userdata;
@@ -593,6 +646,7 @@ int main(void) {
                 cmocka_unit_test(test_a_signed_address_that_expired_is_located_again),
                 cmocka_unit_test(test_addresses_that_never_work_are_given_up),
                 cmocka_unit_test(test_each_status_has_its_verdict),
+                cmocka_unit_test(test_a_refused_range_is_told_as_what_it_is),
                 cmocka_unit_test(test_an_answer_that_is_no_http_is_tried_again),
                 cmocka_unit_test(test_a_connection_that_is_refused_is_tried_again_later),
                 cmocka_unit_test(test_a_handle_used_before_leaves_nothing_behind),

@@ -111,6 +111,19 @@ static void test_without_a_tag_there_must_be_one_entry(void **state) {
         assert_int_equal(oci_layout_resolve(&digest, l->reference, &l->e), 0);
 }
 
+static void test_an_entry_with_a_wrong_size_is_refused(void **state) {
+        struct digest digest;
+        struct layout *l = *state;
+
+        put(l, "index.json",
+            INDEX(
+                "{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"sha256:" EMPTY_HEX
+                "\",\"size\":3,\"annotations\":{\"org.opencontainers.image.ref.name\":\"a\"}}"));
+        assert_true(oci_layout_resolve(&digest, l->reference, &l->e) < 0);
+        assert_int_equal(l->e.kind, ERROR_DATA_LOSS);
+        assert_non_null(strstr(l->e.text, "its manifest has 2 bytes and index.json says 3"));
+}
+
 static void test_a_digest_needs_no_entry(void **state) {
         struct layout *l = *state;
         struct digest digest;
@@ -261,6 +274,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_an_unknown_tag_is_told_which_there_are, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(test_without_a_tag_there_must_be_one_entry, set_up,
+                                                tear_down),
+                cmocka_unit_test_setup_teardown(test_an_entry_with_a_wrong_size_is_refused, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(test_a_digest_needs_no_entry, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_directory_that_is_not_there_is_not_found, set_up,

@@ -48,8 +48,8 @@ static inline void tar_file(struct buf *b, const char *name, const char *content
         tar_data(b, content, strlen(content));
 }
 
-/* A PAX header for the next member: one record. */
-static inline void tar_pax(struct buf *b, const char *key, const char *value) {
+/* "LENGTH KEY=VALUE", where the length counts itself. */
+static inline void tar_pax_record(struct buf *b, const char *key, const char *value) {
         char *record = NULL;
         int n = 0, len = (int)(strlen(key) + strlen(value) + 3);
 
@@ -59,9 +59,18 @@ static inline void tar_pax(struct buf *b, const char *key, const char *value) {
                 if (n == len + digits)
                         break;
         }
-        tar_header(b, 'x', "PaxHeaders/x", NULL, (uint64_t)n, 0644);
-        tar_data(b, record, (size_t)n);
+        assert_int_equal(buf_append(b, record, (size_t)n), 0);
         free(record);
+}
+
+/* A PAX header for the next member: one record. */
+static inline void tar_pax(struct buf *b, const char *key, const char *value) {
+        struct buf record = BUF_INIT(1 << 20);
+
+        tar_pax_record(&record, key, value);
+        tar_header(b, 'x', "PaxHeaders/x", NULL, record.len, 0644);
+        tar_data(b, record.data, record.len);
+        buf_free(&record);
 }
 
 /* GNU's long name ('L') or long link ('K') for the next member. */

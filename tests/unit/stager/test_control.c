@@ -18,6 +18,8 @@
 
 struct fixture {
         char root[32], reference[80];
+        char manifest[DIGEST_TEXT_SIZE]; /* of the layout */
+        int manifest_size;
         int root_fd;
         struct settings *settings;
         struct control control;
@@ -48,12 +50,23 @@ static void put_blob(const struct fixture *f, const void *data, size_t len,
         put_file(f->root_fd, path, data, len);
 }
 
+/* The layout's only one, from now on. */
+static void give_tag(const struct fixture *f, const char *tag) {
+        char index[512];
+        int n = snprintf(index, sizeof index,
+                         "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/"
+                         "vnd.oci.image.manifest.v1+json\",\"digest\":\"%s\",\"size\":%d,"
+                         "\"annotations\":{\"org.opencontainers.image.ref.name\":\"%s\"}}]}",
+                         f->manifest, f->manifest_size, tag);
+
+        put_file(f->root_fd, "layout/index.json", index, (size_t)n);
+}
+
 static void make_layout(struct fixture *f) {
         static const char header[] = "{\"w\":{\"dtype\":\"BF16\",\"shape\":[2,3],\"data_offsets\":[0,12]}}";
         char weights[8 + sizeof header - 1 + 12] = { sizeof header - 1 }; /* the length, little-endian */
-        char d_config[DIGEST_TEXT_SIZE], d_weights[DIGEST_TEXT_SIZE], d_text[DIGEST_TEXT_SIZE],
-            d_manifest[DIGEST_TEXT_SIZE];
-        char manifest[2048], index[512];
+        char d_config[DIGEST_TEXT_SIZE], d_weights[DIGEST_TEXT_SIZE], d_text[DIGEST_TEXT_SIZE];
+        char manifest[2048];
         struct error e = { 0 };
         int fd;
 
@@ -75,14 +88,9 @@ static void make_layout(struct fixture *f) {
             "\"annotations\":{\"org.cncf.model.filepath\":\"docs/"
             "README.md\"}}],\"annotations\":{\"who\":\"test\"}}",
             d_config, sizeof config - 1, d_weights, sizeof weights, d_text);
-        put_blob(f, manifest, (size_t)n, d_manifest);
-        n = snprintf(
-            index, sizeof index,
-            "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/"
-            "vnd.oci.image.manifest.v1+json\","
-            "\"digest\":\"%s\",\"size\":%d,\"annotations\":{\"org.opencontainers.image.ref.name\":\"v1\"}}]}",
-            d_manifest, n);
-        put_file(f->root_fd, "layout/index.json", index, (size_t)n);
+        put_blob(f, manifest, (size_t)n, f->manifest);
+        f->manifest_size = n;
+        give_tag(f, "v1");
         put_file(f->root_fd, "layout/oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", 30);
         snprintf(f->reference, sizeof f->reference, "oci-layout:%s/layout:v1", f->root);
 }
@@ -329,6 +337,44 @@ static void test_a_model_that_does_not_exist_is_not_found_and_listed_as_failed(v
         free_message(l);
 }
 
+static int warm_tag(struct fixture *f, const char *tag, Modelstage__V1__PullPolicy policy) {
+        Modelstage__V1__WarmRequest req = MODELSTAGE__V1__WARM_REQUEST__INIT;
+        char reference[96], result[16];
+        struct error e = { 0 };
+
+        snprintf(reference, sizeof reference, "oci-layout:%s/layout:%s", f->root, tag);
+        req.reference = reference;
+        req.pull_policy = policy;
+        return warm(f, &req, result, &e);
+}
+
+static void check_list(struct fixture *f, size_t n, const char *state) {
+        Modelstage__V1__ListResponse *l = list(f);
+
+        assert_int_equal(l->n_models, n);
+        for (size_t i = 0; i < n; i++)
+                assert_string_equal(l->models[i]->state, state);
+        free_message(l);
+}
+
+static void test_a_reference_that_fails_again_and_again_is_one_row_until_it_works(void **state) {
+        struct fixture *f = *state;
+
+        for (int i = 0; i < 3; i++) {
+                assert_true(warm_tag(f, "late", MODELSTAGE__V1__PULL_POLICY__IF_NOT_PRESENT) < 0);
+                assert_true(warm_tag(f, "late", MODELSTAGE__V1__PULL_POLICY__ALWAYS) < 0);
+                assert_true(warm_tag(f, "other", MODELSTAGE__V1__PULL_POLICY__ALWAYS) < 0);
+        }
+        check_list(f, 2, "failed");
+        give_tag(f, "late");
+        assert_int_equal(warm_tag(f, "late", MODELSTAGE__V1__PULL_POLICY__ALWAYS), 0);
+        Modelstage__V1__ListResponse *l = list(f);
+        assert_int_equal(l->n_models, 2);
+        assert_string_equal(l->models[0]->state, "ready");
+        assert_non_null(strstr(l->models[1]->reference, ":other"));
+        free_message(l);
+}
+
 static void test_bad_requests_are_invalid(void **state) {
         struct fixture *f = *state;
         Modelstage__V1__WarmRequest req = MODELSTAGE__V1__WARM_REQUEST__INIT;
@@ -418,6 +464,7 @@ int main(void) {
                 TEST(test_a_selection_is_a_model_of_its_own),
                 TEST(test_warm_pins_and_unpin_and_remove_undo_it),
                 TEST(test_a_model_that_does_not_exist_is_not_found_and_listed_as_failed),
+                TEST(test_a_reference_that_fails_again_and_again_is_one_row_until_it_works),
                 TEST(test_bad_requests_are_invalid),
                 TEST(test_watching_goes_on_until_the_client_leaves),
                 TEST(test_disk_space_and_version_are_told),

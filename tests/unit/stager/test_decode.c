@@ -132,6 +132,24 @@ static void test_truncated_stream_is_refused_at_every_length(void **state) {
         }
 }
 
+static void test_a_stream_without_the_end_of_its_last_member_is_refused(void **state) {
+        /* Frames to skip: one that says 8 bytes and has them, after the data. */
+        static const char skippable[16] = "\x51\x2a\x4d\x18\x08\0\0\0abcdefgh";
+
+        (void)state;
+        for (int zstd = 0; zstd < 2; zstd++)
+                for (size_t missing = 1; missing <= 16; missing++) {
+                        _cleanup_buf_ struct buf b = BUF_INIT(4 * PLAIN_SIZE);
+
+                        (zstd ? add_zstd : add_gzip)(&b, plain, 3000);
+                        if (zstd)
+                                assert_int_equal(buf_append(&b, skippable, sizeof skippable), 0);
+                        b.len -= missing;
+                        if (!zstd || missing < sizeof skippable)
+                                assert_refused(zstd ? PLAN_CODEC_ZSTD : PLAN_CODEC_GZIP, &b);
+                }
+}
+
 static void test_gzip_may_be_padded_with_zeros_only(void **state) {
         _cleanup_buf_ struct buf b = BUF_INIT(4 * PLAIN_SIZE);
         char zeros[700] = { 0 };
@@ -176,6 +194,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_members_and_frames_make_one_stream),
                 cmocka_unit_test(test_truncated_stream_is_refused_at_every_length),
+                cmocka_unit_test(test_a_stream_without_the_end_of_its_last_member_is_refused),
                 cmocka_unit_test(test_gzip_may_be_padded_with_zeros_only),
                 cmocka_unit_test(test_garbage_and_damage_are_refused),
                 cmocka_unit_test(test_zstd_window_beyond_the_cap_is_refused),

@@ -570,6 +570,35 @@ static void test_malformed_archive_with_the_right_digest_is_invalid(void **state
         }
 }
 
+static void test_compressed_archive_whose_stream_does_not_end_well_is_invalid(void **state) {
+        struct world *w = *state;
+        bool serving = false;
+
+        for (enum plan_codec c = PLAN_CODEC_GZIP; c <= PLAN_CODEC_ZSTD; c++) {
+                _cleanup_buf_ struct buf contents = BUF_INIT(256 * MIB);
+                /* The archive itself is whole. zstd: a frame to skip, of which the end is missing. */
+                static const char frame[12] = "\x51\x2a\x4d\x18\xa0\x0f\0\0abcd";
+
+                buf_free(&w->data);
+                make_layer(w, &contents);
+                compress(w, c);
+                w->data.max = 256 * MIB;
+                if (c == PLAN_CODEC_GZIP)
+                        w->data.len -= 4;
+                else
+                        assert_int_equal(buf_append(&w->data, frame, sizeof frame), 0);
+                if (!serving)
+                        serve(w);
+                serving = true;
+                w->server.data = w->data.data;
+                w->server.size = w->data.len;
+                struct delivery *d = start(w, PLAN_TAR, c);
+                go(d);
+                assert_failed(d, ERROR_INVALID);
+                assert_non_null(strstr(d->error.text, "ends too early"));
+        }
+}
+
 static void test_bomb_is_stopped_when_it_may_not_grow(void **state) {
         struct world *w = *state;
         char *zeros = calloc(1, 32 * MIB);
@@ -759,6 +788,7 @@ int main(void) {
                 T(test_tar_is_unpacked_from_every_codec),
                 T(test_raw_file_may_be_compressed),
                 T(test_malformed_archive_with_the_right_digest_is_invalid),
+                T(test_compressed_archive_whose_stream_does_not_end_well_is_invalid),
                 T(test_bomb_is_stopped_when_it_may_not_grow),
                 T(test_layout_files_are_read_from_disk),
                 T(test_cancelled_transfer_ends_at_once),

@@ -3,10 +3,12 @@
 #include "tests/unit/stager/tar_builder.h"
 
 #include "base/path.h"
+#include "cache/cache.h"
 #include "stager/unpack.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 struct world {
         char dir[64];
@@ -334,6 +336,49 @@ static void test_few_files_are_flushed_one_by_one_with_their_directories(void **
         assert_int_equal(flushed[n_flushed - 1], st.st_ino);
 }
 
+static void test_each_directory_is_flushed_once(void **state) {
+        struct world *w = *state;
+
+        tar_header(&w->tar, '5', "dir", NULL, 0, 0755);
+        tar_header(&w->tar, '5', "dir/empty", NULL, 0, 0755);
+        tar_file(&w->tar, "dir/a/b/c/d/one", "x");
+        tar_file(&w->tar, "dir/a/b/c/d/two", "x");
+        tar_file(&w->tar, "dir/a/b/other", "x");
+        tar_file(&w->tar, "dir/ab", "x");
+        tar_end(&w->tar);
+        n_flushed = 0;
+        assert_unpacks(w);
+        assert_int_equal(n_flushed, 4 + 5 + 1 + 1); /* files, their directories, dir/empty, the tree */
+        for (unsigned i = 0; i < n_flushed; i++)
+                for (unsigned k = 0; k < i; k++)
+                        assert_int_not_equal(flushed[i], flushed[k]);
+        assert_int_equal(look(w, "dir").st_mtim.tv_sec, 1000000000);
+}
+
+static void test_directories_are_not_made_deeper_than_the_cache_takes(void **state) {
+        struct world *w = *state;
+        char path[2 * CACHE_TREE_DEPTH_MAX + 8];
+
+        for (int file = 0; file < 2; file++)
+                for (size_t more = 0; more < 2; more++) {
+                        size_t deepest = CACHE_TREE_DEPTH_MAX - 1 + more; /* the tree itself is one */
+
+                        buf_clear(&w->tar);
+                        for (size_t i = 0; i < deepest; i++)
+                                memcpy(path + 2 * i, "d/", 2);
+                        strcpy(path + 2 * deepest, file ? "f" : "");
+                        tar_gnu_long(&w->tar, 'L', path);
+                        tar_header(&w->tar, file ? '0' : '5', "short", NULL, 0, 0755);
+                        tar_end(&w->tar);
+                        if (!more)
+                                assert_unpacks(w);
+                        else
+                                assert_refused(w, ERROR_INVALID);
+                }
+        path[2 * CACHE_TREE_DEPTH_MAX - 1] = '\0';
+        assert_missing(w, path);
+}
+
 static void test_whiteouts_are_left_for_the_cache(void **state) {
         struct world *w = *state;
 
@@ -416,22 +461,43 @@ static void test_component_longer_than_a_file_system_has_is_refused(void **state
         assert_refused(w, ERROR_INVALID);
 }
 
+static void test_a_name_that_is_not_utf8_is_refused_and_told(void **state) {
+        struct world *w = *state;
+
+        tar_file(&w->tar, "fine", "x");
+        tar_file(&w->tar, "dir/\xe4.bin", "Latin-1");
+        tar_end(&w->tar);
+        assert_refused(w, ERROR_INVALID);
+        assert_string_equal(w->error.text, "the archive's member 2: the name \"dir/?.bin\" is not UTF-8");
+}
+
+/* GNU.sparse 1.0, whose map comes before the data: 4 KiB at 32 MiB, and @size in all. */
+static void add_sparse(struct world *w, const char *name, uint64_t size) {
+        char *data = calloc(1, TAR_BLOCK + 4096), path[64], real[32];
+        struct buf records = BUF_INIT(4096);
+
+        snprintf(data, TAR_BLOCK, "2\n33554432\n4096\n%llu\n0\n", (unsigned long long)size);
+        memset(data + TAR_BLOCK, 'D', 4096);
+        snprintf(real, sizeof real, "%llu", (unsigned long long)size);
+        tar_pax_record(&records, "GNU.sparse.major", "1");
+        tar_pax_record(&records, "GNU.sparse.minor", "0");
+        tar_pax_record(&records, "GNU.sparse.name", name);
+        tar_pax_record(&records, "GNU.sparse.realsize", real);
+        tar_header(&w->tar, 'x', "PaxHeaders/x", NULL, records.len, 0644);
+        tar_data(&w->tar, records.data, records.len);
+        snprintf(path, sizeof path, "GNUSparseFile.0/%s", name);
+        tar_header(&w->tar, '0', path, NULL, TAR_BLOCK + 4096, 0644);
+        tar_data(&w->tar, data, TAR_BLOCK + 4096);
+        buf_free(&records);
+        free(data);
+}
+
 static void test_holes_stay_holes(void **state) {
         struct world *w = *state;
         const uint64_t size = 64 << 20;
-        char *data = calloc(1, TAR_BLOCK + 4096);
 
-        /* GNU.sparse 1.0: the map comes before the data. */
-        snprintf(data, TAR_BLOCK, "2\n33554432\n4096\n%llu\n0\n", (unsigned long long)size);
-        memset(data + TAR_BLOCK, 'D', 4096);
-        const char *records = "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
-                              "25 GNU.sparse.name=holes\n32 GNU.sparse.realsize=67108864\n";
-        tar_header(&w->tar, 'x', "PaxHeaders/x", NULL, strlen(records), 0644);
-        tar_data(&w->tar, records, strlen(records));
-        tar_header(&w->tar, '0', "GNUSparseFile.0/holes", NULL, TAR_BLOCK + 4096, 0644);
-        tar_data(&w->tar, data, TAR_BLOCK + 4096);
+        add_sparse(w, "holes", size);
         tar_end(&w->tar);
-        free(data);
         assert_unpacks(w);
         struct stat st = look(w, "holes");
         assert_int_equal(st.st_size, size);
@@ -442,6 +508,23 @@ static void test_holes_stay_holes(void **state) {
         assert_int_equal(c[0], 0);
         assert_int_equal(c[1], 'D');
         close(fd);
+}
+
+static void test_files_larger_together_than_the_disk_are_refused(void **state) {
+        struct world *w = *state;
+        struct statvfs disk;
+
+        assert_int_equal(fstatvfs(w->tree_fd, &disk), 0);
+        uint64_t size = (uint64_t)disk.f_blocks * disk.f_frsize;
+        add_sparse(w, "all-of-it", size + 1);
+        tar_end(&w->tar);
+        assert_refused(w, ERROR_INVALID);
+        buf_clear(&w->tar);
+        add_sparse(w, "one", size - (64 << 20));
+        add_sparse(w, "two", size - (64 << 20));
+        tar_end(&w->tar);
+        assert_refused(w, ERROR_INVALID);
+        assert_non_null(strstr(w->error.text, "up to two"));
 }
 
 static void test_truncated_archives_are_refused(void **state) {
@@ -526,12 +609,16 @@ int main(void) {
                 T(test_hard_links_that_lead_astray_are_refused),
                 T(test_hard_link_to_a_symbolic_link_links_the_link),
                 T(test_few_files_are_flushed_one_by_one_with_their_directories),
+                T(test_each_directory_is_flushed_once),
+                T(test_directories_are_not_made_deeper_than_the_cache_takes),
                 T(test_whiteouts_are_left_for_the_cache),
                 T(test_reserved_names_are_refused),
                 T(test_devices_are_skipped),
                 T(test_long_and_foreign_names_are_read),
                 T(test_component_longer_than_a_file_system_has_is_refused),
+                T(test_a_name_that_is_not_utf8_is_refused_and_told),
                 T(test_holes_stay_holes),
+                T(test_files_larger_together_than_the_disk_are_refused),
                 T(test_truncated_archives_are_refused),
                 T(test_empty_archive_is_an_empty_tree),
                 T(test_root_may_be_a_member_but_only_as_directory),
