@@ -240,8 +240,7 @@ static void on_read(struct rpc_call *c, bool ok) {
                 return;
         }
         if (!call_admit(c)) {
-                call_end(c, GRPC_STATUS_RESOURCE_EXHAUSTED,
-                         "too many calls are in progress: try again later");
+                call_end(c, GRPC_STATUS_UNAVAILABLE, "too many calls are in progress: try again later");
                 return;
         }
         c->work.run = call_run;

@@ -5,7 +5,7 @@
  * One thread owns the completion queue and never runs user code. Handlers run on worker threads that are
  * made on demand, so a handler may block. Methods that wait for long (`waits`) have max_waiting places of
  * their own and cannot starve the others, which have max_calls; beyond that a call is refused with
- * RESOURCE_EXHAUSTED.
+ * UNAVAILABLE.
  *
  *   rpc_server_new -> rpc_server_start -> … -> rpc_server_free
  *

@@ -107,6 +107,16 @@ static const char *const statements[_CACHE_ST_MAX] = {
         [CACHE_ST_REPAIR_SEEN] = "INSERT OR IGNORE INTO seen VALUES (?)",
 };
 
+/* Column 1 of what has a layer's identity in front. */
+static int read_form(enum cache_form *ret, sqlite3_stmt *st, struct error *e) {
+        int64_t form = sqlite3_column_int64(st, 1);
+
+        if (form < 0 || form >= _CACHE_FORM_MAX)
+                return error_errno(e, EBADMSG, "the index knows a layer of form %lld", (long long)form);
+        *ret = (enum cache_form)form;
+        return 0;
+}
+
 /* ---- life cycle ---- */
 
 /* -EBADMSG: there is a file, and it is not an index of this version that can be used. */
@@ -225,7 +235,9 @@ static int read_refs(struct cache_index *ix, struct cache_record *rec, struct er
                 r = cache_sql_column_digest(&l->digest, st, 0, e);
                 if (r < 0)
                         return r;
-                l->form = (enum cache_form)sqlite3_column_int64(st, 1);
+                r = read_form(&l->form, st, e);
+                if (r < 0)
+                        return r;
         }
         return r;
 }
@@ -302,9 +314,9 @@ static int read_layer(struct cache_layer *ret, sqlite3_stmt *st, struct error *e
         int r;
 
         if ((r = cache_sql_column_digest(&ret->digest, st, 0, e)) < 0 ||
+            (r = read_form(&ret->form, st, e)) < 0 ||
             (r = cache_sql_column_digest(&ret->origin, st, 6, e)) < 0)
                 return r;
-        ret->form = (enum cache_form)sqlite3_column_int64(st, 1);
         ret->size = (uint64_t)sqlite3_column_int64(st, 2);
         ret->bytes = (uint64_t)sqlite3_column_int64(st, 3);
         ret->files = (uint64_t)sqlite3_column_int64(st, 4);

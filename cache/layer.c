@@ -134,20 +134,24 @@ static int make_layer_dir(struct cache *c, const char *hex, struct error *e) {
 }
 
 /* The record first, then the one rename that makes the layer exist. */
+static int write_record(const struct cache_layer *layer, int layer_fd, struct error *e) {
+        _cleanup_free_ char *record = NULL;
+        int r = cache_record_layer_print(&record, layer, e);
+
+        return r < 0 ? r
+                     : path_write_file(layer_fd, cache_layer_record(layer->form), record, strlen(record),
+                                       0600, e);
+}
+
 static int move_in(struct cache_staging *s, const struct cache_layer *layer, const char *hex,
                    struct error *e) {
         const char *file = cache_layer_file(s->form), *staged = s->form == CACHE_TREE ? "tree" : "blob";
-        _cleanup_free_ char *record = NULL;
-        _cleanup_close_ int fd = -1;
+        _cleanup_close_ int fd = make_layer_dir(s->cache, hex, e);
         int r;
 
-        r = cache_record_layer_print(&record, layer, e);
-        if (r < 0)
-                return r;
-        fd = make_layer_dir(s->cache, hex, e);
         if (fd < 0)
                 return fd;
-        r = path_write_file(fd, cache_layer_record(s->form), record, strlen(record), 0600, e);
+        r = write_record(layer, fd, e);
         if (r < 0)
                 return r;
         /* One that is there already is not in the index, so nobody uses it; who knows who made it. */
@@ -158,6 +162,25 @@ static int move_in(struct cache_staging *s, const struct cache_layer *layer, con
                 return error_errno(e, errno, "move layer %s into the store", hex);
         r = cache_sync_dir(fd, hex, e);
         return r < 0 ? r : cache_sync_dir(s->cache->layers_fd, "layers", e);
+}
+
+/* 1: it is here already. Whoever has brought it again without credentials has shown that it is nobody's secret. */
+static int find_sealed(struct cache *c, const struct cache_layer *layer, struct error *e) {
+        _cleanup_close_ int fd = -1;
+        struct cache_layer old;
+        int r;
+
+        if (!cache_layer_find(c, &layer->digest, layer->form, &old))
+                return 0;
+        if (!old.is_private || layer->is_private)
+                return 1;
+        fd = cache_layer_open(c, &layer->digest, e);
+        if (fd < 0)
+                return fd;
+        r = write_record(layer, fd, e);
+        if (r >= 0)
+                r = cache_index_layer_put(c->index, layer, e);
+        return r < 0 ? r : 1;
 }
 
 int cache_staging_seal(struct cache_staging *staging, const struct cache_layer *layer, struct error *e) {
@@ -173,9 +196,8 @@ int cache_staging_seal(struct cache_staging *staging, const struct cache_layer *
         if (r < 0)
                 return error_wrap(e, "seal layer %s", hex);
         CACHE_GUARD_SCOPE(s->cache, CACHE_GUARD_LAYER, hex);
-        if (cache_layer_find(s->cache, &s->digest, s->form, NULL))
-                return 0;
-        if (move_in(s, &l, hex, e) < 0 || cache_index_layer_put(s->cache->index, &l, e) < 0)
-                return error_wrap(e, "seal layer %s", hex);
-        return 0;
+        r = find_sealed(s->cache, &l, e);
+        if (r == 0 && (r = move_in(s, &l, hex, e)) >= 0)
+                r = cache_index_layer_put(s->cache->index, &l, e);
+        return r < 0 ? error_wrap(e, "seal layer %s", hex) : 0;
 }

@@ -20,13 +20,18 @@
 
 /* Kubernetes adds keys of its own (pod info, provisioner identity); those are not attributes. */
 static bool is_reserved(const char *key) {
+        static const char *const domains[] = { "k8s.io", "kubernetes.io" }; /* and those below them */
         const char *slash = strchr(key, '/');
 
         if (!slash)
                 return false;
         _cleanup_free_ char *domain = strndup(key, (size_t)(slash - key));
-        return domain && (text_ends_with(domain, ".k8s.io") || strcmp(domain, "modelstage.io") == 0 ||
-                          text_ends_with(domain, "kubernetes.io"));
+        for (size_t i = 0; domain && i < sizeof domains / sizeof *domains; i++) {
+                size_t len = strlen(domain), n = strlen(domains[i]);
+                if (text_ends_with(domain, domains[i]) && (len == n || domain[len - n - 1] == '.'))
+                        return true;
+        }
+        return domain && strcmp(domain, "modelstage.io") == 0;
 }
 
 static int parse_policy(enum stage_policy *ret, const char *value, struct error *e) {

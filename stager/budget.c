@@ -99,7 +99,8 @@ int budget_wait_ms(struct budget *b, uint64_t now_ns) {
                 double credit = (double)b->credit + (double)b->rate * (double)ms / 1000.0;
 
                 b->credit = (int64_t)(credit < most ? credit : most);
-                b->refilled_ns = now_ns;
+                b->refilled_ns =
+                    b->refilled_ns == 0 ? now_ns : b->refilled_ns + ms * 1000000; /* no part is lost */
         }
         if (b->credit > 0)
                 return 0;

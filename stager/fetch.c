@@ -160,6 +160,8 @@ static void show_rest(struct fetch *f, const struct range *r) {
 }
 
 void fetch_become_stream(struct fetch *f) {
+        char host[sizeof f->host];
+
         for (const struct range *r = f->ranges; r; r = r->next)
                 show_rest(f, r);
         drop_ranges(f);
@@ -169,7 +171,8 @@ void fetch_become_stream(struct fetch *f) {
                 fail_memory(f);
         else
                 stream->stream = true;
-        log_debug(FETCH, "%s does not honour ranges: one stream", f->host);
+        fetch_copy_host(f, host, sizeof host);
+        log_debug(FETCH, "%s does not honour ranges: one stream", host);
 }
 
 /* Into the segments that are held, showing the reader each time there is enough to be woken for. */

@@ -148,10 +148,32 @@ static int share_start(struct share *x, struct job *j, const struct job_blob *b,
         return engine_start(&x->transfer, s->engine, &order, share_done, e);
 }
 
+/* Enters a share for @b into the table. Lock held. NULL: out of memory. */
+static struct share *share_new(struct job *j, const struct plan_blob *blob, const struct digest *origin) {
+        struct stager *s = j->stager;
+        struct share *x = calloc(1, sizeof *x);
+
+        if (!x)
+                return NULL;
+        *x = (struct share){ .next = s->shares,
+                             .refs = 2 /* the job's, the transfer's */,
+                             .wanted = 1,
+                             .stager = s,
+                             .digest = blob->digest,
+                             .form = cache_form_of(blob),
+                             .codec = blob->codec,
+                             .size = blob->size,
+                             .is_private = job_blob_is_private(j, blob),
+                             .origin = *origin,
+                             .reservation = j->reservation };
+        s->shares = x;
+        return x;
+}
+
 int share_get(struct share **ret, bool *ret_started, struct job *j, const struct job_blob *b,
               struct error *e) {
         const struct plan_blob *blob = &j->plan->blobs[b->index];
-        struct stager *s = j->stager;
+        struct error error = { 0 };
         struct digest origin;
         struct share *x;
 
@@ -159,8 +181,8 @@ int share_get(struct share **ret, bool *ret_started, struct job *j, const struct
         if (r < 0)
                 return error_errno(e, r, "cannot fetch a blob");
         {
-                LOCK_SCOPE(&s->lock);
-                x = share_find(s, blob, &origin);
+                LOCK_SCOPE(&j->stager->lock);
+                x = share_find(j->stager, blob, &origin);
                 *ret_started = !x;
                 if (x) {
                         x->refs++;
@@ -168,27 +190,13 @@ int share_get(struct share **ret, bool *ret_started, struct job *j, const struct
                         *ret = x;
                         return 0;
                 }
-                x = calloc(1, sizeof *x);
-                if (!x)
-                        return error_errno(e, ENOMEM, "cannot fetch a blob");
-                *x = (struct share){ .next = s->shares,
-                                     .refs = 2 /* the job's, the transfer's */,
-                                     .wanted = 1,
-                                     .stager = s,
-                                     .digest = blob->digest,
-                                     .form = cache_form_of(blob),
-                                     .codec = blob->codec,
-                                     .size = blob->size,
-                                     .is_private = job_blob_is_private(j, blob),
-                                     .origin = origin,
-                                     .reservation = j->reservation };
-                s->shares = x;
+                x = share_new(j, blob, &origin);
         }
-
-        struct error error = { 0 };
+        if (!x)
+                return error_errno(e, ENOMEM, "cannot fetch a blob");
         r = share_start(x, j, b, &error);
         if (r < 0) {
-                LOCK_SCOPE(&s->lock);
+                LOCK_SCOPE(&j->stager->lock);
                 share_finish(x, r, &error);
                 share_unref(x);
                 return error_copy(e, &error);

@@ -38,7 +38,6 @@ struct share {
         bool done;  /* then the rest is final */
         int result; /* 0: the layer is in the cache; else a negative errno, and @error says why */
         struct error error;
-        struct transfer_result placed;
         struct transfer_progress last; /* of the transfer, when it was done */
 };
 

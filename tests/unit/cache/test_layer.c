@@ -97,6 +97,43 @@ static void test_a_blob_and_what_it_decodes_to_are_two_layers(void **state) {
         model_plan_free(p);
 }
 
+static void seal_private(struct cache *c, const char *text, bool is_private, const char *origin) {
+        struct cache_layer l = { .digest = digest_named(text),
+                                 .size = strlen(text),
+                                 .bytes = strlen(text),
+                                 .files = 1,
+                                 .is_private = is_private,
+                                 .origin = digest_named(origin) };
+        struct cache_staging *s;
+        struct error e;
+
+        assert_ok(cache_staging_begin(&s, c, &l.digest, CACHE_BLOB, &e), &e);
+        write_text(cache_staging_dir(s), "blob", text, 0444);
+        assert_ok(cache_staging_seal(s, &l, &e), &e);
+}
+
+static void test_a_layer_is_private_until_somebody_brings_it_without_credentials(void **state) {
+        struct fixture *f = *state;
+        struct digest d = digest_named("secret");
+        struct cache_layer l;
+
+        seal_private(f->cache, "secret", true, "one");
+        seal_private(f->cache, "secret", true, "two");
+        assert_true(cache_layer_find(f->cache, &d, CACHE_BLOB, &l));
+        assert_true(l.is_private);
+        fixture_reopen(f);
+        struct digest one = digest_named("one");
+        assert_true(cache_layer_find(f->cache, &d, CACHE_BLOB, &l));
+        assert_true(l.is_private && digest_equal(&l.origin, &one));
+
+        seal_private(f->cache, "secret", false, "three");
+        for (int i = 0; i < 2; i++) {
+                assert_true(cache_layer_find(f->cache, &d, CACHE_BLOB, &l));
+                assert_false(l.is_private);
+                fixture_reopen(f);
+        }
+}
+
 static void test_the_second_seal_of_a_layer_is_success(void **state) {
         struct fixture *f = *state;
 
@@ -280,6 +317,7 @@ int main(void) {
                 T(test_one_digest_may_be_a_blob_and_a_tree),
                 T(test_a_blob_of_another_size_is_not_sealed),
                 T(test_a_blob_and_what_it_decodes_to_are_two_layers),
+                T(test_a_layer_is_private_until_somebody_brings_it_without_credentials),
                 T(test_the_second_seal_of_a_layer_is_success),
                 T(test_removing_a_model_removes_the_layers_that_only_it_used),
                 T(test_a_layer_that_a_job_holds_is_not_collected),
