@@ -230,6 +230,7 @@ static int clear_target(const struct transfer *t, struct error *e) {
 
 static int attempt_run(struct transfer *t, struct transfer_result *ret, bool *ret_mismatch, struct error *e) {
         struct attempt a = { .transfer = t, .intake = { .transfer = t } };
+        char digest[DIGEST_TEXT_SIZE];
         int r = window_check(&t->window, e);
 
         if (r == 0)
@@ -254,6 +255,8 @@ static int attempt_run(struct transfer *t, struct transfer_result *ret, bool *re
         decoder_free(a.decoder);
         if (r == 0)
                 *ret = a.result;
+        if (r < 0 && e->kind == ERROR_INVALID) /* a model may have many */
+                return error_wrap(e, "blob %s", digest_format(&t->order.digest, digest));
         return r;
 }
 

@@ -559,6 +559,7 @@ static void test_raw_file_may_be_compressed(void **state) {
 
 static void test_malformed_archive_with_the_right_digest_is_invalid(void **state) {
         struct world *w = *state;
+        char digest[DIGEST_TEXT_SIZE];
 
         make_random(w, 5 * MIB);
         serve(w);
@@ -567,6 +568,7 @@ static void test_malformed_archive_with_the_right_digest_is_invalid(void **state
 
                 go(d);
                 assert_failed(d, ERROR_INVALID);
+                assert_non_null(strstr(d->error.text, digest_format(&d->order.digest, digest)));
         }
 }
 
