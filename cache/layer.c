@@ -164,7 +164,8 @@ static int move_in(struct cache_staging *s, const struct cache_layer *layer, con
         return r < 0 ? r : cache_sync_dir(s->cache->layers_fd, "layers", e);
 }
 
-/* 1: it is here already. Whoever has brought it again without credentials has shown that it is nobody's secret. */
+/* 1: it is here already. Whoever has brought it again without credentials has shown that it is nobody's
+ * secret. */
 static int find_sealed(struct cache *c, const struct cache_layer *layer, struct error *e) {
         _cleanup_close_ int fd = -1;
         struct cache_layer old;
