@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/rpc_server.h"
+#include "csi/kube.h"
 #include "stager/stager.h"
 
 #define CSI_DRIVER_NAME "csi.modelstage.io"
@@ -15,6 +16,7 @@ struct csi { /* the methods' userdata; all kept by reference */
         struct cache *cache;               /* NULL in --role controller */
         struct stager *stager;             /* NULL in --role controller */
         struct csi_controller *controller; /* NULL: no Controller service */
+        struct csi_kube *kube;             /* NULL: there is no API server to ask */
 };
 extern const struct rpc_method csi_identity_methods[];
 extern const struct rpc_method csi_node_methods[];

@@ -131,7 +131,8 @@ static int start_node(struct daemon *d, struct error *e) {
         if (r < 0)
                 return r;
         metric_set(BUILD_INFO, 1, MODELSTAGE_VERSION, stager_io(d->stager));
-        d->csi = (struct csi){ .settings = s, .cache = d->cache, .stager = d->stager };
+        d->csi.cache = d->cache;
+        d->csi.stager = d->stager;
         r = serve_control(d, e);
         if (r >= 0)
                 r = warmlist_start(&d->warmlist, s, d->options.config, d->cache, d->stager, e);
@@ -140,11 +141,10 @@ static int start_node(struct daemon *d, struct error *e) {
 
 static int start(struct daemon *d, struct error *e) {
         const struct settings *s = d->options.settings;
-        int r = 0;
+        int r = csi_kube_new(&d->csi.kube, s, e);
 
-        if (d->options.controller)
-                d->csi = (struct csi){ .settings = s };
-        else
+        d->csi.settings = s;
+        if (r >= 0 && !d->options.controller)
                 r = start_node(d, e);
         if (r >= 0)
                 r = serve_csi(d, e);
@@ -159,6 +159,7 @@ static int start(struct daemon *d, struct error *e) {
 
 static void stop(struct daemon *d) {
         atomic_store(&d->ready, false);
+        csi_kube_cancel(d->csi.kube); /* nobody who stops waits for the API server */
         http_endpoint_free(take_ptr(d->http)); /* its pages look at the others */
         csi_registration_stop(take_ptr(d->registration));
         warmlist_stop(take_ptr(d->warmlist));
@@ -166,6 +167,7 @@ static void stop(struct daemon *d) {
         rpc_server_free(take_ptr(d->csi_server));
         rpc_server_free(take_ptr(d->control_server));
         csi_controller_free(take_ptr(d->csi.controller));
+        csi_kube_free(take_ptr(d->csi.kube));
         stager_free(take_ptr(d->stager));
         oci_client_free(take_ptr(d->client));
         cache_close(take_ptr(d->cache));
