@@ -15,11 +15,33 @@
 struct csi_pair { /* of a proto3 map */
         const char *key, *value;
 };
+
+enum csi_attribute {
+        CSI_ATTRIBUTE_MODEL,
+        CSI_ATTRIBUTE_PULL_POLICY,
+        CSI_ATTRIBUTE_ROOT,
+        CSI_ATTRIBUTE_INCLUDE,
+        CSI_ATTRIBUTE_EXCLUDE,
+        CSI_ATTRIBUTE_PLATFORM,
+        _CSI_ATTRIBUTE_MAX,
+};
+extern const char *const csi_attribute_keys[_CSI_ATTRIBUTE_MAX];
+
+struct csi_attribute_values {               /* as they came */
+        const char *of[_CSI_ATTRIBUTE_MAX]; /* "": nothing said */
+};
+/* ERROR_INVALID names a key that is neither ours nor reserved. Strings stay the pairs'. */
+int csi_attributes_collect(struct csi_attribute_values *ret, const struct csi_pair *pairs, size_t n,
+                           struct error *e);
+
 struct csi_attributes {
         struct oci_reference *reference;
         struct oci_selection *selection;
         enum stage_policy policy;
 };
+int csi_attributes_of(struct csi_attributes **ret, const struct csi_attribute_values *values,
+                      struct error *e);
+/* Both at once. */
 int csi_attributes_parse(struct csi_attributes **ret, const struct csi_pair *pairs, size_t n,
                          struct error *e);
 void csi_attributes_free(struct csi_attributes *a);

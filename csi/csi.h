@@ -22,8 +22,8 @@ extern const struct rpc_method csi_identity_methods[];
 extern const struct rpc_method csi_node_methods[];
 extern const struct rpc_method csi_controller_methods[];
 
-/* What was created, so that the same name with other parameters is AlreadyExists. In memory: after a restart
- * the caller's own record (the PersistentVolume) is what prevents it. */
+/* What was created, so that the same name with another content is AlreadyExists. In memory: after a
+ * restart, or on another replica, the PersistentVolume is what tells it. */
 int csi_controller_new(struct csi_controller **ret, struct error *e);
 void csi_controller_free(struct csi_controller *c);
 DEFINE_CLEANUP(struct csi_controller *, csi_controller_free);

@@ -5,9 +5,9 @@
  *   csi_kube_get … -> [credentials -> request (oci/http.h) -> judge]* -> JSON
  *                        kube_account.h                     kube_verdict.h
  *
- * TLS is verified with ca.crt alone; the environment's proxies are passed by, because a service's address means
- * nothing to them; redirects are not followed; the token goes nowhere else and into no text. Connections stay
- * warm in the pool of oci_http. Nothing here is locked while the network is waited for.
+ * TLS is verified with ca.crt alone; the environment's proxies are passed by, because a service's address
+ * means nothing to them; redirects are not followed; the token goes nowhere else and into no text.
+ * Connections stay warm in the pool of oci_http. Nothing here is locked while the network is waited for.
  */
 #include "csi/kube.h"
 
@@ -66,7 +66,8 @@ static int find_server(char **ret, const struct settings *s, struct error *e) {
         return server ? 0 : error_errno(e, ENOMEM, "cannot use the API server");
 }
 
-/* A pod with automountServiceAccountToken: false has none, and that is how somebody says that we may not ask. */
+/* A pod with automountServiceAccountToken: false has none, and that is how somebody says that we may not
+ * ask. */
 static bool has_token(const char *dir) {
         _cleanup_free_ char *path = NULL;
 

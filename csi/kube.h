@@ -5,9 +5,9 @@
  *   csi_kube_new -> csi_kube_get, _post, _patch … -> csi_kube_cancel -> csi_kube_free
  *
  * The address is kubernetes.apiServer, else KUBERNETES_SERVICE_HOST and _PORT; token and ca.crt lie in
- * kubernetes.serviceAccount and are read again when they may have been rotated (the token once a minute and after
- * a 401). Each request has a deadline of its own, in which 401 (once, with a fresh token), 429, 5xx and
- * connection errors are tried again, Retry-After respected. Answers are capped and strictly parsed.
+ * kubernetes.serviceAccount and are read again when they may have been rotated (the token once a minute and
+ * after a 401). Each request has a deadline of its own, in which 401 (once, with a fresh token), 429, 5xx
+ * and connection errors are tried again, Retry-After respected. Answers are capped and strictly parsed.
  * Thread-safe; every call blocks.
  */
 #pragma once
@@ -31,13 +31,15 @@ enum csi_kube_patch {
 };
 
 /*
- * @path begins with "/api"; its variable parts are checked names (csi_kube_name_is_valid()). *ret is the answer,
- * the caller's; ret may be NULL. ERROR_NOT_FOUND 404, ERROR_EXISTS 409, ERROR_UNAUTHENTICATED 401, ERROR_DENIED
- * 403, ERROR_INVALID 400 and 422, ERROR_UNAVAILABLE what may go away, ERROR_TIMEOUT when @timeout_ms is over
- * first; the text has the Status's message, and does not say what was asked: error_wrap() it.
+ * @path begins with "/api"; its variable parts are checked names (csi_kube_name_is_valid()). *ret is the
+ * answer, the caller's; ret may be NULL. ERROR_NOT_FOUND 404, ERROR_EXISTS 409, ERROR_UNAUTHENTICATED 401,
+ * ERROR_DENIED 403, ERROR_INVALID 400 and 422, ERROR_UNAVAILABLE what may go away, ERROR_TIMEOUT when
+ * @timeout_ms is over first; the text has the Status's message, and does not say what was asked:
+ * error_wrap() it.
  *
- * What was sent may have arrived although its answer was lost, and is then sent again: give an object that you
- * POST a name of its own (ERROR_EXISTS: it had arrived), and a JSON patch that must not be done twice a test.
+ * What was sent may have arrived although its answer was lost, and is then sent again: give an object that
+ * you POST a name of its own (ERROR_EXISTS: it had arrived), and a JSON patch that must not be done twice a
+ * test.
  */
 int csi_kube_get(struct csi_kube *k, const char *path, int64_t timeout_ms, json_t **ret, struct error *e);
 int csi_kube_post(struct csi_kube *k, const char *path, const json_t *body, int64_t timeout_ms, json_t **ret,

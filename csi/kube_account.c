@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kube_account: kubelet rotates the token (after 80 % of its life, mostly an hour) and swaps a symbolic link, so
- * that a reader sees the old or the new file. Nobody tells us; we look once a minute, as client-go does.
+ * kube_account: kubelet rotates the token (after 80 % of its life, mostly an hour) and swaps a symbolic
+ * link, so that a reader sees the old or the new file. Nobody tells us; we look once a minute, as client-go
+ * does.
  *
  *   files -> read (lock held; two small files) -> kept -> copies for each request
  *

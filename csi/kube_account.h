@@ -22,8 +22,8 @@ struct csi_kube_credentials {
 void csi_kube_credentials_done(struct csi_kube_credentials *c); /* wipes */
 
 /*
- * As they are now: read again if that was a minute ago, or if they were @refused. What cannot be read again stays
- * as it was. ERROR_UNAVAILABLE: there never was anything to read. @now_ms is monotonic.
+ * As they are now: read again if that was a minute ago, or if they were @refused. What cannot be read again
+ * stays as it was. ERROR_UNAVAILABLE: there never was anything to read. @now_ms is monotonic.
  */
 int csi_kube_account_get(struct csi_kube_credentials *ret, struct csi_kube_account *a, bool refused,
                          int64_t now_ms, struct error *e);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kube_verdict: the rules of trying again are those for registries (oci/exchange.h), with a deadline in place of
- * a number of tries: whoever asks the API server knows how long it can wait, and nobody else can be asked.
+ * kube_verdict: the rules of trying again are those for registries (oci/exchange.h), with a deadline in
+ * place of a number of tries: whoever asks the API server knows how long it can wait, and nobody else can
+ * be asked.
  */
 #include "csi/kube_verdict.h"
 

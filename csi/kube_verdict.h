@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kube_verdict: what an answer of the API server means, and whether to ask again. An engine without I/O: kube.c
- * tells it what came, and does what it says.
+ * kube_verdict: what an answer of the API server means, and whether to ask again. An engine without I/O:
+ * kube.c tells it what came, and does what it says.
  *
  *   begin -> [try] -> judge -> DONE     2xx
  *              ^        |----> REFRESH  then try again: the first 401, or the first certificate that is not
  *              |        |               trusted; token or CA may have been rotated
- *              |        |----> WAIT     then try again: 408, 429, 5xx and lost connections, while there is time
+ *              |        |----> WAIT     then try again: 408, 429, 5xx, lost connections, while there is time
  *              '--------'----> FAIL     all else
  */
 #pragma once
@@ -31,8 +31,8 @@ struct csi_kube_course {
 };
 void csi_kube_course_begin(struct csi_kube_course *c, int64_t timeout_ms, int64_t now_ms);
 
-/* How long the next try may take: ten seconds, so that a server that is silent leaves time for another. 0: the
- * deadline is over; @e says so. */
+/* How long the next try may take: ten seconds, so that a server that is silent leaves time for another. 0:
+ * the deadline is over; @e says so. */
 int64_t csi_kube_course_try_ms(const struct csi_kube_course *c, int64_t now_ms, struct error *e);
 
 /*

@@ -102,18 +102,11 @@ int oci_client_ca(char **ret, const struct oci_client *c, const char *host, stru
         return *ret ? 0 : error_set(e, ERROR_INTERNAL, "out of memory");
 }
 
-/* A glob may be written with the tag in mind or without. */
 int oci_client_allows(const struct oci_client *c, const struct oci_reference *reference, struct error *e) {
         char *const *globs = c->settings->policy.allow;
-        char bare[OCI_REFERENCE_MAX + 8];
 
-        if (!globs || !globs[0])
+        if (!globs || !globs[0] || oci_reference_matches(reference, globs))
                 return 0;
-        snprintf(bare, sizeof bare, "%s%s%s", reference->is_layout ? "oci-layout:" : reference->host,
-                 reference->is_layout ? "" : "/", reference->repository);
-        for (size_t i = 0; globs[i]; i++)
-                if (text_glob(globs[i], reference->text) || text_glob(globs[i], bare))
-                        return 0;
         return error_set(e, ERROR_DENIED, "policy.allow on this node does not allow %s", reference->text);
 }
 

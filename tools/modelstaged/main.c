@@ -159,7 +159,7 @@ static int start(struct daemon *d, struct error *e) {
 
 static void stop(struct daemon *d) {
         atomic_store(&d->ready, false);
-        csi_kube_cancel(d->csi.kube); /* nobody who stops waits for the API server */
+        csi_kube_cancel(d->csi.kube);          /* nobody who stops waits for the API server */
         http_endpoint_free(take_ptr(d->http)); /* its pages look at the others */
         csi_registration_stop(take_ptr(d->registration));
         warmlist_stop(take_ptr(d->warmlist));
