@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "csi/claim.h"
 #include "csi/kube.h"
 
@@ -75,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         char *at = text, *separator;
         size_t n;
 
-        if (!text)
+        if (!text || !text_is_utf8(text, strlen(text))) /* a string of protobuf is */
                 return 0;
         n = take_pairs(pairs, &at);
         separator = strstr(at, "\n---\n");
