@@ -5,6 +5,8 @@
  * node.
  *
  *   CreateVolume -> provision.c (class, claim) -> id -> PersistentVolume? -> created here? -> volume context
+ *   DeleteVolume -> forgets the name; a volume has no data of its own
+ *   Validate...  -> the capability check of the Node service
  *
  * A volume's id is a function of its name, so that two controllers agree and a foreign id is recognised:
  * "ms-" + 32 hex digits of SHA-256(name) + "-" + 8 hex digits that check the rest. The same name with
@@ -27,19 +29,19 @@
 
 #define NAME_MAX_BYTES 128 /* csi spec, "Size Limits" */
 #define ID_SIZE (sizeof "ms-" - 1 + 32 + 1 + 8 + 1)
-#define MAX_REMEMBERED 65536
-#define API_MAX_MS 25000 /* of a call for the API server, */
-#define ANSWER_MS 500    /* and what is kept of it for our answer */
+#define MAX_REMEMBERED 65536 /* so that nobody fills the memory with names */
+#define API_MAX_MS 25000     /* of a call for the API server, */
+#define ANSWER_MS 500        /* and what is kept of it for our answer */
 
 struct created {
         char id[ID_SIZE];
         struct digest content; /* of the volume context */
-        int64_t capacity;
+        int64_t capacity;      /* bytes as asked for; 0: nothing was said */
 };
 
 struct csi_controller {
-        pthread_mutex_t lock;
-        void *created; /* tsearch(3) tree of struct created, by id */
+        pthread_mutex_t lock; /* guards what follows */
+        void *created;        /* tsearch(3) tree of struct created, by id */
         size_t n_created;
 };
 
@@ -94,6 +96,7 @@ static int id_make(char id[static ID_SIZE], const char *name) {
         return 0;
 }
 
+/* By its form and its check digits; whether there ever was such a volume is not known. */
 static bool id_is_ours(const char *id) {
         char digits[9];
 
@@ -137,6 +140,7 @@ static int check_create(const Csi__V1__CreateVolumeRequest *req, struct error *e
         return 0;
 }
 
+/* 0: new, or the same as before, or there is no room to remember it. ERROR_EXISTS: not the same. */
 static int remember(struct csi_controller *c, const struct created *wanted, struct error *e) {
         _cleanup_free_ struct created *fresh = malloc(sizeof *fresh);
 
