@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * attributes: pairs of texts -> raw_attributes (by name, each the last of its kind) -> reference, policy,
+ * attributes: pairs of texts -> csi_attribute_values (by name, each the last of its kind) -> reference, policy,
  * selection, each by its own parser, which also bounds it.
  *
  * Secrets come as pairs too. In this order the first that is there counts:

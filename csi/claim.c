@@ -1,4 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * claim: the rules, in the order in which a mistake is told.
+ *
+ *   class: keys known? -> values as a publish would take them -> names that may stand in a path
+ *   claim: is it one? -> the one of this volume (UID)? -> annotations known? -> a model?
+ *          -> each annotation: not against the class, and right together with those before it -> allowed?
+ *   volume: is it one? -> ours, and of this name? -> the same attributes?
+ *
+ * No state, any thread. Whoever may make a claim writes annotations, so they are hostile; the class is an
+ * administrator's, and the API server is believed, but its answers are held to their types.
+ */
 #include "csi/claim.h"
 
 #include <string.h>
