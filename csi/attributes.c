@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * attributes: pairs of texts -> csi_attribute_values (by name, each the last of its kind) -> reference, policy,
- * selection, each by its own parser, which also bounds it.
+ * attributes: pairs of texts -> csi_attribute_values (by name, each the last of its kind) -> reference,
+ * policy, selection, each by its own parser, which also bounds it.
  *
  * Secrets come as pairs too. In this order the first that is there counts:
  *
