@@ -17,6 +17,7 @@
 #pragma once
 
 #include "base/rpc_server.h"
+#include "csi/kube.h"
 #include "stager/stager.h"
 
 #define CSI_DRIVER_NAME "csi.modelstage.io"
@@ -26,14 +27,15 @@ struct csi {                               /* the methods' userdata; all kept by
         struct cache *cache;               /* NULL in --role controller */
         struct stager *stager;             /* NULL in --role controller */
         struct csi_controller *controller; /* NULL: no Controller service */
+        struct csi_kube *kube;             /* NULL: there is no API server to ask */
 };
 /* Tables for rpc_server_new(); each ends with a NULL path. */
 extern const struct rpc_method csi_identity_methods[];
 extern const struct rpc_method csi_node_methods[];
 extern const struct rpc_method csi_controller_methods[];
 
-/* What was created, so that the same name with other parameters is AlreadyExists. In memory: after a restart
- * the caller's own record (the PersistentVolume) is what prevents it. */
+/* What was created, so that the same name with another content is AlreadyExists. In memory: after a
+ * restart, or on another replica, the PersistentVolume is what tells it. */
 int csi_controller_new(struct csi_controller **ret, struct error *e);
 void csi_controller_free(struct csi_controller *c);
 DEFINE_CLEANUP(struct csi_controller *, csi_controller_free);

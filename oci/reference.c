@@ -323,6 +323,17 @@ void oci_reference_free(struct oci_reference *r) {
         free(r);
 }
 
+bool oci_reference_matches(const struct oci_reference *r, char *const *globs) {
+        char bare[OCI_REFERENCE_MAX + 16]; /* a short name has grown by Docker's rules */
+
+        snprintf(bare, sizeof bare, "%s%s%s", r->is_layout ? "oci-layout:" : r->host, r->is_layout ? "" : "/",
+                 r->repository);
+        for (size_t i = 0; globs[i]; i++)
+                if (text_glob(globs[i], r->text) || text_glob(globs[i], bare))
+                        return true;
+        return false;
+}
+
 bool oci_reference_wants_always(const struct oci_reference *r) {
         return !r->has_digest && (!r->tag || strcmp(r->tag, "latest") == 0);
 }

@@ -34,6 +34,9 @@ int oci_reference_copy(struct oci_reference **ret, const struct oci_reference *r
 void oci_reference_free(struct oci_reference *r);
 DEFINE_CLEANUP(struct oci_reference *, oci_reference_free);
 
+/* Whether one of @globs (NULL-ended) allows it; each may be written with the tag in mind or without. */
+bool oci_reference_matches(const struct oci_reference *r, char *const *globs);
+
 /* Kubernetes' default: Always for the tag "latest" and for none, IfNotPresent for other tags and for digests.
  */
 bool oci_reference_wants_always(const struct oci_reference *r);

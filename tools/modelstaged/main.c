@@ -137,7 +137,8 @@ static int start_node(struct daemon *d, struct error *e) {
                 r = stager_new(&d->stager, s, d->cache, d->client, e);
         if (r < 0)
                 return r;
-        d->csi = (struct csi){ .settings = s, .cache = d->cache, .stager = d->stager };
+        d->csi.cache = d->cache;
+        d->csi.stager = d->stager;
         r = serve_control(d, e);
         if (r >= 0)
                 r = warmlist_start(&d->warmlist, &d->options, d->cache, d->stager, e);
@@ -147,11 +148,10 @@ static int start_node(struct daemon *d, struct error *e) {
 /* Leaves what it has started for stop() if it fails. */
 static int start(struct daemon *d, struct error *e) {
         const struct settings *s = d->options.settings;
-        int r = 0;
+        int r = csi_kube_new(&d->csi.kube, s, e);
 
-        if (d->options.controller)
-                d->csi = (struct csi){ .settings = s };
-        else
+        d->csi.settings = s;
+        if (r >= 0 && !d->options.controller)
                 r = start_node(d, e);
         if (r >= 0)
                 metric_set(BUILD_INFO, 1, MODELSTAGE_VERSION, d->stager ? stager_io(d->stager) : "none");
@@ -169,6 +169,7 @@ static int start(struct daemon *d, struct error *e) {
 /* Also after a start that got only half way. */
 static void stop(struct daemon *d) {
         atomic_store(&d->ready, false);
+        csi_kube_cancel(d->csi.kube);          /* nobody who stops waits for the API server */
         http_endpoint_free(take_ptr(d->http)); /* its pages look at the others */
         csi_registration_stop(take_ptr(d->registration));
         warmlist_stop(take_ptr(d->warmlist));
@@ -176,6 +177,7 @@ static void stop(struct daemon *d) {
         rpc_server_free(take_ptr(d->csi_server));
         rpc_server_free(take_ptr(d->control_server));
         csi_controller_free(take_ptr(d->csi.controller));
+        csi_kube_free(take_ptr(d->csi.kube));
         stager_free(take_ptr(d->stager));
         oci_client_free(take_ptr(d->client));
         cache_close(take_ptr(d->cache));
