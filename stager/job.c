@@ -20,6 +20,7 @@
 #include "stager/job.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,9 +46,17 @@ void job_set_state(struct job *j, enum job_state state) {
                 s->n_waiting--;
                 s->n_running++;
         }
+        if (state == JOB_FETCHING) { /* the rate is from now on, even if nobody looks until the end */
+                j->sampled_ms = time_monotonic_ms();
+                j->sampled_moved = 0;
+        }
         if (state == JOB_READY || state == JOB_FAILED) {
                 s->n_running -= j->state != JOB_WAITING; /* a hit at once never ran */
                 j->ended_ms = time_monotonic_ms();
+        }
+        if (state == JOB_READY && j->result == STAGE_MISS) {
+                j->staged_bytes = j->fetched;
+                j->staged_ms = j->ended_ms - j->started_ms;
         }
         j->state = state;
         metric_set(STAGES_RUNNING, s->n_running);
@@ -104,6 +113,13 @@ static bool job_cancelled(void *userdata) {
 
         LOCK_SCOPE(&j->stager->lock);
         return j->stager->stopping;
+}
+
+static void job_retrying(void *userdata, const char *why) {
+        struct job *j = userdata;
+
+        LOCK_SCOPE(&j->stager->lock);
+        snprintf(j->trouble, sizeof j->trouble, "%s", why ? why : "");
 }
 
 static struct oci_request job_request(struct job *j, const struct oci_reference *reference) {
@@ -183,7 +199,7 @@ static int job_resolve(struct job *j, struct digest *ret_digest, struct error *e
                                  "%s is not in this node's cache and the pull policy is Never: warm it first",
                                  j->reference->text);
 
-        int r = oci_resolve(ret_digest, &j->is_private, j->stager->client, &request, e);
+        int r = job_resolve_now(j, ret_digest, e);
         if (r < 0)
                 return r;
         pinned = oci_reference_pinned(j->reference, ret_digest);
