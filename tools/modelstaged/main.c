@@ -174,6 +174,8 @@ static void stop(struct daemon *d) {
         csi_registration_stop(take_ptr(d->registration));
         warmlist_stop(take_ptr(d->warmlist));
         control_stop(&d->control);
+        if (d->stager)
+                stager_end_waits(d->stager); /* the calls that wait for a model are answered, not cut off */
         rpc_server_free(take_ptr(d->csi_server));
         rpc_server_free(take_ptr(d->control_server));
         csi_controller_free(take_ptr(d->csi.controller));
