@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A job that is not done, in a few words that a person reads in `kubectl describe pod`: what it does, how far it is,
- * what keeps it. */
+/* A job that is not done, in a few words that a person reads in `kubectl describe pod`: what it does, how far
+ * it is, what keeps it. */
 #include <stdio.h>
 #include <string.h>
 

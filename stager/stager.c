@@ -293,6 +293,12 @@ void stage_job_leave(struct stage_job *h) {
         free(h);
 }
 
+bool stager_has(struct stager *s, const struct oci_reference *reference) {
+        _cleanup_(cache_model_freep) struct cache_model *m = NULL;
+
+        return job_find_cached(s, reference->text, NULL, &m) >= 0;
+}
+
 /* ---- waiting ---- */
 
 /* A request is counted once, when it has its model: the one that caused the work as a miss (job_count(), even

@@ -100,6 +100,9 @@ void stager_end_waits(struct stager *s);
 /* *ret is to be cleared with stage_progress_clear(). -ENOMEM. */
 int stage_job_progress(struct stage_job *h, struct stage_progress *ret);
 
+/* Whether what @reference meant last is here, all of it. Asks nobody. */
+bool stager_has(struct stager *s, const struct oci_reference *reference);
+
 /* Equal for requests that ask for the same thing, whatever their credentials and pull policy; to be freed. */
 char *stager_request_name(const struct oci_reference *reference, const struct oci_selection *selection);
 
