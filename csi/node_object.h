@@ -10,8 +10,8 @@
  *
  * One thread does it, when something has changed. It asks the API server only if that may need a change
  * there: once after the start and after each registration (kubelet has been restarted, so the object may be a
- * new one), and when a label comes or goes; not more than once a second, and less and less often while it
- * fails.
+ * new one), and when a label comes or goes; a few times a second at most, and less and less often while
+ * it fails.
  */
 #pragma once
 
