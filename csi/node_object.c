@@ -263,8 +263,9 @@ static void tell(struct csi_node_object *n, const struct view *v, int r, const s
         else if (r >= 0 && *n->failed.text)
                 log_info("the Node is as it should be again");
         n->failed = *e;
-        if (*n->settings->kubernetes.startup_taint && n->kube && !n->taint_is_gone && v->is_registered &&
-            v->missing != n->missing)
+        if (!*n->settings->kubernetes.startup_taint || !n->kube || n->taint_is_gone || !v->is_registered)
+                return;
+        if (v->missing > 0 && v->missing != n->missing)
                 log_info("the start-up taint stays until the required models are here; %u are missing",
                          v->missing);
         n->missing = v->missing;
