@@ -20,7 +20,7 @@
 #include "csi/csi.h"
 #include "csi/staged.h"
 
-#define QUEUE_MAX 64u
+#define QUEUE_MAX 256u
 #define SEND_MS 10000           /* for one event, with all that is tried again */
 #define DRAIN_MS 2000           /* for what is queued when the daemon stops */
 #define OFF_MS (10 * 60 * 1000) /* after a 403 */

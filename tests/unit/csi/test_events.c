@@ -202,7 +202,7 @@ static void test_what_cannot_be_sent_is_dropped_and_nobody_waits(void **state) {
         begin(&s, script_silent);
         for (unsigned i = 0; i < 1000; i++)
                 csi_events_send(s.events, &pod, "m");
-        assert_true(count(&s, "dropped") >= 1000 - 64 - 1);
+        assert_true(count(&s, "dropped") >= 1000 - 256 - 1);
         csi_events_stop(s.events); /* comes back */
         assert_int_equal(count(&s, "sent"), 0);
         assert_int_equal(count(&s, "dropped") + count(&s, "failed"), 1000);
