@@ -6,9 +6,11 @@
  *   kubelet            csi.endpoint    identity.c, node.c, publish.c    --role node
  *   provisioner        csi.endpoint    identity.c, controller.c         both roles
  *   kubelet's watcher  <dir>/csi.modelstage.io-reg.sock   registration.c   --role node
+ *   API server         asked by events.c and node_object.c (--role node) and by the Controller
  *
- * Handlers run on the RPC server's workers, many at once, and keep nothing between two calls: what is mounted
- * is in the cache's leases, what is staged is in the stager. Only the Controller remembers names, see below.
+ * Handlers run on the RPC server's workers, many at once, and keep nothing between two calls that an answer
+ * depends on: what is mounted is in the cache's leases, what is staged is in the stager; who has waited
+ * (staged.h) is for an event's text. Only the Controller remembers names, see below.
  *
  * A handler checks all arguments before it looks anything up, and answers the same when it is asked again, as
  * kubelet does after every failure. Errors become gRPC codes by their kind (rpc_status_of_error()). This room

@@ -28,7 +28,7 @@
 #define CONFLICTS_MAX 5
 #define BACKOFF_FIRST_MS 1000
 #define BACKOFF_MAX_MS 60000 /* a node with its taint is of no use to anybody */
-#define PAUSE_MS 250        /* between two looks */
+#define PAUSE_MS 250         /* between two looks */
 
 struct warm_list {
         struct csi_warm *items;

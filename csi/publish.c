@@ -5,6 +5,7 @@
  *   read_request    volume id, target, capability, attributes, secrets
  *   find_mounted    there with the same request: done. There with another one: AlreadyExists
  *   stage_and_mount stager_publish(): job, wait, lease, mount
+ *   tell_pod        an event, if the pod had to wait for its model
  *
  * The job belongs to the node: this call waits until it is ready or until shortly before the deadline that
  * kubelet gave, then answers Aborted with the progress in its text (kubelet shows it in `kubectl describe
