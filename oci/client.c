@@ -137,7 +137,7 @@ static int resolve_at(struct digest *ret, bool *ret_private, long *ret_status, s
                              .head = true,
                              .max_body = OCI_MANIFEST_MAX,
                              .max_tries = max_tries,
-                             .cancel = { r->cancelled, r->userdata } };
+                             .cancel = { r->cancelled, r->userdata, r->retrying } };
 
         k = oci_ask_endpoint(&a, c, ep, &q, e);
         *ret_status = a.response.status;

@@ -16,10 +16,12 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 
-/* Asked now and then while waiting; may be empty. */
+/* Who waits: asked now and then whether it still wants to, and told why it has to (NULL: no longer). May be
+ * empty. */
 struct oci_cancel {
         bool (*cancelled)(void *userdata);
         void *userdata;
+        void (*retrying)(void *userdata, const char *why);
 };
 /* False if there is nothing to ask. */
 bool oci_cancel_wanted(const struct oci_cancel *c);

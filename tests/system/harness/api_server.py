@@ -11,6 +11,7 @@ import threading
 
 CLAIM = "/api/v1/namespaces/{}/persistentvolumeclaims/{}"
 VOLUME = "/api/v1/persistentvolumes/{}"
+NODE = "/api/v1/nodes/{}"
 REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 429: "TooManyRequests"}
 
 
@@ -28,6 +29,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):  # pylint: disable=invalid-name
         self.server.api.answer(self)
+
+    do_POST = do_PATCH = do_GET
 
     def send(self, code, body, headers=()):
         body = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -56,6 +59,7 @@ class ApiServer:
         self.folder, self.account = folder, folder / "serviceaccount"
         self.account.mkdir()
         self.objects, self.tokens, self.faults, self.requests = {}, {"token-one"}, collections.deque(), []
+        self.calls, self.events, self.forbidden = [], [], set()  # (method, path) of all, what was posted, ("POST", "/events"): 403
         self.lock, self.stopping = threading.Lock(), threading.Event()
         self.certificate = self._make_certificate("server")
         self.write("ca.crt", self.certificate.read_text())
@@ -112,6 +116,20 @@ class ApiServer:
             "spec": {"csi": {"driver": driver, "volumeHandle": volume.volume_id, "volumeAttributes": {
                 **volume.volume_context, "storage.kubernetes.io/csiProvisionerIdentity": "1-2-csi.modelstage.io"}}}}
 
+    def node(self, name="test-node", taints=(), labels=()):
+        self.objects[NODE.format(name)] = {"kind": "Node", "apiVersion": "v1", "metadata": {"name": name, "labels": dict(labels)},
+                                           "spec": {"taints": [dict(t) for t in taints]}}
+
+    def taints(self, name="test-node"):
+        return [t["key"] for t in self.objects[NODE.format(name)]["spec"]["taints"]]
+
+    def labels(self, name="test-node"):
+        return self.objects[NODE.format(name)]["metadata"]["labels"]
+
+    def called(self, method):
+        with self.lock:
+            return [path for its, path in self.calls if its == method]
+
     def asked(self, part=""):
         with self.lock:
             return [path for path in self.requests if part in path]
@@ -121,16 +139,44 @@ class ApiServer:
     def answer(self, handler):
         with self.lock:
             self.requests.append(handler.path)
+            self.calls.append((handler.command, handler.path))
             fault = self.faults.popleft() if self.faults else None
+        body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         if fault is not None:
             self._fail(handler, fault)
         elif handler.headers.get("Authorization") not in {f"Bearer {token}" for token in self.tokens}:
             handler.send(401, status(401, "Unauthorized"))
+        elif any(handler.command == method and part in handler.path for method, part in self.forbidden):
+            handler.send(403, status(403, f"{handler.path} is forbidden"))
+        elif handler.command == "POST" and handler.path.endswith("/events"):
+            with self.lock:
+                self.events.append(json.loads(body))
+            handler.send(201, self.events[-1])
+        elif handler.command == "PATCH" and handler.path in self.objects:
+            with self.lock:
+                done = self._patch(self.objects[handler.path], json.loads(body), handler.headers["Content-Type"])
+            handler.send(*((200, self.objects[handler.path]) if done else (422, status(422, "the test of the patch does not hold"))))
         elif handler.path in self.objects:
             handler.send(200, self.objects[handler.path])
         else:
             resource, name = handler.path.split("/")[-2:]
             handler.send(404, status(404, f'{resource} "{name}" not found', name=name, kind=resource))
+
+    @staticmethod
+    def _patch(node, patch, kind):
+        """The two patches of a Node that are sent: labels by merge, taints by test and replace."""
+        if kind == "application/merge-patch+json":
+            for key, value in patch["metadata"]["labels"].items():
+                node["metadata"]["labels"].pop(key, None)
+                if value is not None:
+                    node["metadata"]["labels"][key] = value
+            return True
+        test, replace = patch
+        assert (test["op"], test["path"], replace["op"], replace["path"]) == ("test", "/spec/taints", "replace", "/spec/taints")
+        if node["spec"]["taints"] != test["value"]:
+            return False
+        node["spec"]["taints"] = replace["value"]
+        return True
 
     def _fail(self, handler, fault):
         handler.close_connection = True
