@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chart rendered by the real helm, read by tests/deploy/strict: no YAML parser, no cluster."""
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+CHART = REPOSITORY / "deploy/chart/modelstage"
+EXAMPLES = sorted((REPOSITORY / "deploy/examples").glob("*.yaml"))
+VALUES = sorted((REPOSITORY / "tests/deploy/values").glob("*.yaml"))
+NAMESPACE = "some-namespace"
+
+
+def run(*command, **more):
+    return subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, timeout=120, **more)
+
+
+class Tools:
+    def __init__(self, folder):
+        self.folder = folder
+        self.helm, self.strict_program = os.environ["MS_HELM"], os.environ["MS_STRICT"]
+        self.rendered = {}
+
+    def file_of(self, values):
+        """A values file as it is, or a dict written to one (JSON is YAML)."""
+        if not isinstance(values, dict):
+            return values
+        path = self.folder / "values.json"
+        path.write_text(json.dumps(values))
+        return path
+
+    def template(self, values, *more):
+        # --kube-version: a helm that was built from its module says it is for 1.20.
+        return run(self.helm, "template", "some-release", CHART, "-n", NAMESPACE, "--kube-version", "1.37.0",
+                   "-f", self.file_of(values), *more)
+
+    def manifests(self, values, *more):
+        done = self.template(values, *more)
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        path = self.folder / "manifests.yaml"
+        path.write_text(done.stdout)
+        return path
+
+    def render(self, values, *more):
+        """The objects of the chart; each a Rendered."""
+        key = (str(values) if not isinstance(values, dict) else json.dumps(values), more)
+        if key not in self.rendered:
+            self.rendered[key] = Rendered(self.strict(self.manifests(values, *more)))
+        return self.rendered[key]
+
+    def strict(self, *files):
+        done = run(self.strict_program, *files)
+        assert done.returncode == 0, done.stderr
+        return [d["object"] for d in json.loads(done.stdout)]
+
+    def plain(self, path_or_text):
+        path = path_or_text
+        if isinstance(path_or_text, str):
+            path = self.folder / "plain.yaml"
+            path.write_text(path_or_text)
+        done = run(self.strict_program, "-plain", path)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)[0]["object"]
+
+    def promql(self, texts):
+        done = run(self.strict_program, "-promql", input=json.dumps(texts))
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+class Rendered(list):
+    def of(self, kind):
+        return [o for o in self if o["kind"] == kind]
+
+    def get(self, kind, name):
+        found = [o for o in self.of(kind) if o["metadata"]["name"] == name]
+        assert len(found) == 1, f"{len(found)} of {kind} {name}"
+        return found[0]
+
+    def pods(self):
+        return {o["metadata"]["name"]: o["spec"]["template"] for o in self if o["kind"] in ("DaemonSet", "Deployment")}
+
+    def container(self, workload, name):
+        return next(c for c in self.pods()[workload]["spec"]["containers"] if c["name"] == name)
+
+
+@pytest.fixture(scope="session")
+def tools(tmp_path_factory):
+    return Tools(tmp_path_factory.mktemp("deploy"))
+
+
+@pytest.fixture(scope="session")
+def metrics():
+    """Every series that the daemon has, without prefix: its labels. From base/metrics.def."""
+    found = {}
+    text = (REPOSITORY / "base/metrics.def").read_text()
+    for name, kind, labels in re.findall(r'^X\(\w+, "(\w+)", METRIC_(\w+), "([^"]*)"', text, re.M):
+        for suffix in ("_bucket", "_sum", "_count") if kind == "HISTOGRAM" else ("",):
+            found[f"modelstage_{name}{suffix}"] = set(labels.split()) | ({"le"} if suffix == "_bucket" else set())
+    assert len(found) > 20
+    return found
