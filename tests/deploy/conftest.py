@@ -4,17 +4,21 @@ import json
 import os
 import pathlib
 import re
+import secrets
 import subprocess
 import sys
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import api_server  # noqa: E402
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 CHART = REPOSITORY / "deploy/chart/modelstage"
 EXAMPLES = sorted((REPOSITORY / "deploy/examples").glob("*.yaml"))
 VALUES = sorted((REPOSITORY / "tests/deploy/values").glob("*.yaml"))
 NAMESPACE = "some-namespace"
+PROGRAMS = os.environ.get("MS_CLUSTER_PROGRAMS", "/var/cache/modelstage-cluster/bin")
+KUBECONFIG = os.environ.get("MS_KUBECONFIG") or "/var/lib/modelstage-cluster/kubeconfig"
 
 
 def run(*command, **more):
@@ -90,6 +94,37 @@ class Rendered(list):
         return next(c for c in self.pods()[workload]["spec"]["containers"] if c["name"] == name)
 
 
+class Cluster:
+    def __init__(self, kubectl, kubeconfig, folder):
+        self.kubectl, self.kubeconfig, self.folder = kubectl, kubeconfig, folder
+
+    def run(self, *args, kubeconfig=None, **more):
+        return run(self.kubectl, "--kubeconfig", kubeconfig or self.kubeconfig, *args, **more)
+
+    def do(self, *args, **more):
+        done = self.run(*args, **more)
+        assert done.returncode == 0, f"kubectl {args}: {done.stderr}"
+        return done.stdout
+
+    def get(self, *args):
+        return json.loads(self.do("get", *args, "-o", "json"))
+
+    def apply(self, *objects, namespace):
+        self.do("apply", "-n", namespace, "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+
+    def kinds(self):
+        return {line.split()[-1] for line in self.do("api-resources", "--no-headers").splitlines()}
+
+    def with_token(self, token):
+        """A kubeconfig that is nobody but the token: a client certificate would win over it."""
+        config = json.loads(self.do("config", "view", "--raw", "--minify", "-o", "json"))
+        config["users"] = [{"name": config["contexts"][0]["context"]["user"], "user": {"token": token}}]
+        path = self.folder / f"token-{secrets.token_hex(4)}"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(config))
+        return path
+
+
 @pytest.fixture(scope="session")
 def tools(tmp_path_factory):
     return Tools(tmp_path_factory.mktemp("deploy"))
@@ -105,3 +140,35 @@ def metrics():
             found[f"modelstage_{name}{suffix}"] = set(labels.split()) | ({"le"} if suffix == "_bucket" else set())
     assert len(found) > 20
     return found
+
+
+# ---- API servers ----
+
+@pytest.fixture(scope="session")
+def own_server(tmp_path_factory, tools):
+    """One that is nobody's but ours, if its programs are built."""
+    if not api_server.can_start(PROGRAMS):
+        pytest.skip(f"shared/cluster's programs are not built: no kube-apiserver in {PROGRAMS}")
+    folder = tmp_path_factory.mktemp("server")
+    with api_server.running(PROGRAMS, folder) as kubeconfig:
+        found = Cluster(f"{PROGRAMS}/kubectl", kubeconfig, folder)
+        kserve = pathlib.Path(PROGRAMS) / "kserve-charts/kserve-crd"
+        if kserve.exists():
+            found.do("apply", "--server-side", "-f", "-", input=run(tools.helm, "template", "crd", kserve).stdout)
+            found.do("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        yield found
+
+
+@pytest.fixture(scope="session")
+def cluster(request, tmp_path_factory):
+    """
+    Of MS_KUBECONFIG; else of shared/cluster if it is up; else our own server. KUBECONFIG is not looked at: what a
+    person works with is not to be tried on.
+    """
+    kubectl = os.environ.get("MS_KUBECTL")
+    if kubectl and pathlib.Path(KUBECONFIG).exists():
+        found = Cluster(kubectl, KUBECONFIG, tmp_path_factory.mktemp("cluster"))
+        if found.run("get", "nodes", "--request-timeout=5s").returncode == 0:
+            return found
+        assert "MS_KUBECONFIG" not in os.environ, f"the cluster of {KUBECONFIG} is not up"
+    return request.getfixturevalue("own_server")

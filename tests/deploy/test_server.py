@@ -2,77 +2,18 @@
 """
 What a real API server says to everything in a dry run, and that the admission policy holds agents to their own
 node. Nothing of it runs anywhere: the node is an object without a kubelet, made for this and deleted again.
-
-The server is that of MS_KUBECONFIG; else of shared/cluster if it is up; else one of our own if its programs are
-built. KUBECONFIG is not looked at: what a person works with is not to be tried on.
 """
 import json
-import os
-import pathlib
 import secrets
 import time
 
 import pytest
 
-import api_server
-from conftest import EXAMPLES, VALUES, run
+from conftest import EXAMPLES, VALUES
 
-PROGRAMS = os.environ.get("MS_CLUSTER_PROGRAMS", "/var/cache/modelstage-cluster/bin")
-KUBECONFIG = os.environ.get("MS_KUBECONFIG") or "/var/lib/modelstage-cluster/kubeconfig"
 TAINT = {"key": "csi.modelstage.io/agent-not-ready", "effect": "NoExecute"}
 OTHER_TAINT = {"key": "example.com/kept", "effect": "NoSchedule"}
 DEADLINE = 60  # s, for what the API server does by itself
-
-
-class Cluster:
-    def __init__(self, kubectl, kubeconfig, folder):
-        self.kubectl, self.kubeconfig, self.folder = kubectl, kubeconfig, folder
-
-    def run(self, *args, kubeconfig=None, **more):
-        return run(self.kubectl, "--kubeconfig", kubeconfig or self.kubeconfig, *args, **more)
-
-    def do(self, *args, **more):
-        done = self.run(*args, **more)
-        assert done.returncode == 0, f"kubectl {args}: {done.stderr}"
-        return done.stdout
-
-    def get(self, *args):
-        return json.loads(self.do("get", *args, "-o", "json"))
-
-    def apply(self, *objects, namespace):
-        self.do("apply", "-n", namespace, "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
-
-    def kinds(self):
-        return {line.split()[-1] for line in self.do("api-resources", "--no-headers").splitlines()}
-
-    def with_token(self, token):
-        """A kubeconfig that is nobody but the token: a client certificate would win over it."""
-        config = json.loads(self.do("config", "view", "--raw", "--minify", "-o", "json"))
-        config["users"] = [{"name": config["contexts"][0]["context"]["user"], "user": {"token": token}}]
-        path = self.folder / f"token-{secrets.token_hex(4)}"
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(config))
-        return path
-
-
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory, tools):
-    kubectl, folder = os.environ.get("MS_KUBECTL"), tmp_path_factory.mktemp("cluster")
-    if kubectl and pathlib.Path(KUBECONFIG).exists():
-        found = Cluster(kubectl, KUBECONFIG, folder)
-        if found.run("get", "nodes", "--request-timeout=5s").returncode == 0:
-            yield found
-            return
-        assert "MS_KUBECONFIG" not in os.environ, f"the cluster of {KUBECONFIG} is not up"
-    if not api_server.can_start(PROGRAMS):
-        pytest.skip("no cluster is up, and shared/cluster's programs are not built")
-    with api_server.running(PROGRAMS, folder) as kubeconfig:
-        found = Cluster(f"{PROGRAMS}/kubectl", kubeconfig, folder)
-        kserve = pathlib.Path(PROGRAMS) / "kserve-charts/kserve-crd"
-        if kserve.exists():
-            found.do("apply", "--server-side", "-f", "-", input=run(tools.helm, "template", "crd", kserve).stdout)
-            found.do("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-        yield found
 
 
 @pytest.fixture(scope="session")
