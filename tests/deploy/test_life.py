@@ -52,7 +52,7 @@ def fixture_release(own_server, tools):
                   "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}}]}}
             for plural, kind in MONITORING]
     own_server.apply(*crds, namespace="default")
-    own_server.do("wait", "--for=condition=Established", *(f"crd/{plural}.monitoring.coreos.com" for plural, _ in MONITORING), "--timeout=60s")
+    own_server.wait_for_crds()
     namespace = f"release-{secrets.token_hex(4)}"
     own_server.do("create", "namespace", namespace)
     found = Release(tools.helm, own_server, namespace, tools)
