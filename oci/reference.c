@@ -259,6 +259,21 @@ static bool names_a_user(const char *text) {
                                : at[1] && !text_starts_with(at + 1, "sha");
 }
 
+/* KServe's addresses name a way to get there ("oci+native://") or who is to do it ("modelstage://"). */
+static size_t scheme_length(const char *text) {
+        static const char oci_plus[] = "oci+";
+        size_t n;
+
+        if (text_starts_with(text, "oci://"))
+                return strlen("oci://");
+        if (text_starts_with(text, "modelstage://"))
+                return strlen("modelstage://");
+        if (!text_starts_with(text, oci_plus))
+                return 0;
+        n = strlen(oci_plus) + strspn(text + strlen(oci_plus), "abcdefghijklmnopqrstuvwxyz0123456789-");
+        return n > strlen(oci_plus) && text_starts_with(text + n, "://") ? n + strlen("://") : 0;
+}
+
 int oci_reference_parse(struct oci_reference **ret, const char *text, struct error *e) {
         _cleanup_(oci_reference_freep) struct oci_reference *r = calloc(1, sizeof *r);
         _cleanup_free_ char *copy = NULL;
@@ -269,10 +284,7 @@ int oci_reference_parse(struct oci_reference **ret, const char *text, struct err
         if (!text_is_utf8(text, strlen(text)))
                 return error_set(e, ERROR_INVALID, "the model reference is not UTF-8");
         bool is_layout = text_starts_with(text, "oci-layout:");
-        size_t skip = is_layout                          ? strlen("oci-layout:")
-                      : text_starts_with(text, "oci://") ? strlen("oci://")
-                                                         : 0;
-        copy = strdup(text + skip);
+        copy = strdup(text + (is_layout ? strlen("oci-layout:") : scheme_length(text)));
         if (!r || !copy)
                 return error_errno(e, ENOMEM, "cannot keep the reference");
         r->is_layout = is_layout;

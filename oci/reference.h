@@ -2,8 +2,9 @@
 /*
  * reference: "[oci://]host[:port]/repository[:tag][@digest]" and "oci-layout:DIR[:tag|@digest]".
  *
- * Docker Hub's short names follow Docker's rules ("busybox" is docker.io/library/busybox:latest). With tag
- * and digest the digest decides. The text is canonical: what is accepted prints back to an equal reference.
+ * "modelstage://" and KServe's "oci+MODE://" are taken for "oci://". Docker Hub's short names follow Docker's
+ * rules ("busybox" is docker.io/library/busybox:latest). With tag and digest the digest decides. The text is
+ * canonical: what is accepted prints back to an equal reference.
  *
  * Plain data, immutable once parsed. References come from pods and from artifacts: whoever parses one that an
  * artifact wrote has to refuse layouts, which name directories of this node.
