@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* buf: one allocation that doubles up to the cap, with one byte more for the NUL that @size does not count.
+/*
+ * buf: one allocation that doubles up to the cap, with one byte more for the NUL that `size` does not count.
+ * What does not fit is refused as a whole, before anything is written.
  */
 #include "base/buf.h"
 

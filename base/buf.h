@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* buf: bytes that grow up to a cap chosen where the buffer is made. Always NUL-terminated, so text works too.
+/*
+ * buf: bytes that grow up to a cap chosen where the buffer is made. Always NUL-terminated, so text works too.
+ *
+ *   struct buf b = BUF_INIT(cap) -> buf_append, buf_printf … -> buf_take (the memory is yours) or buf_free
+ *
+ * A call that fails leaves the buffer as it was. Plain data: not for two threads at once.
  */
 #pragma once
 
@@ -18,7 +23,8 @@ struct buf {
         { .max = (limit) }
 #define _cleanup_buf_ _cleanup_(buf_free)
 
-int buf_append(struct buf *b, const void *data, size_t len); /* 0, -EFBIG, -ENOMEM */
+/* 0, -EFBIG (beyond the cap), -ENOMEM; the printf forms also -EINVAL for a format that cannot be printed. */
+int buf_append(struct buf *b, const void *data, size_t len); /* @data is no part of the buffer */
 int buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int buf_vprintf(struct buf *b, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 void buf_clear(struct buf *b); /* keeps the memory */

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The HTTP endpoint: a few pages, made anew for each request, served by libmicrohttpd on its one thread. It
- * is open to whoever reaches the port, so connections, time and what is read of a request are bounded. We
+ * The HTTP endpoint: a few pages, made anew for each request, served by libmicrohttpd on its one thread.
+ *
+ *   on_request   twice or more for each request; the last time answer()
+ *   answer       route -> page() fills a buffer -> the response takes the buffer's memory
+ *
+ * It is open to whoever reaches the port, so connections, time and what is read of a request are bounded. We
  * listen ourselves: an address that cannot be bound then has a reason that can be told.
  */
 #include "base/http.h"
@@ -21,7 +25,7 @@
 
 struct http_endpoint {
         struct MHD_Daemon *daemon;
-        const struct http_route *routes;
+        const struct http_route *routes; /* these two are the caller's */
         void *userdata;
         unsigned port;
 };
@@ -64,6 +68,7 @@ static const struct http_route *find_route(const struct http_endpoint *h, const 
         return NULL;
 }
 
+/* Runs the page on this thread. */
 static enum MHD_Result answer(struct http_endpoint *h, struct MHD_Connection *c, const char *url,
                               const char *method) {
         _cleanup_buf_ struct buf body = BUF_INIT(MAX_BODY);
@@ -137,6 +142,7 @@ static int listen_on(const struct addrinfo *ai) {
         return take_fd(fd);
 }
 
+/* The first address of the name that can be bound, IPv6 before IPv4. */
 static int listen_open(const char *address, struct error *e) {
         struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
         struct addrinfo *list = NULL;

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* http: the daemon's /metrics, /healthz and /readyz (libmicrohttpd, one thread). */
+/*
+ * http: the daemon's /metrics, /healthz and /readyz (libmicrohttpd, one thread).
+ *
+ * A page is a function that runs on that thread for each request, so it must not wait for anything long, and
+ * what it looks at has to outlive the endpoint.
+ */
 #pragma once
 
 #include "base/buf.h"

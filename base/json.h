@@ -20,9 +20,10 @@ int json_parse(json_t **ret, const char *data, size_t len, size_t max, const cha
 /* Members of an object. Missing is ERROR_INVALID in the _get forms; the _opt forms give the default.
  * A member of the wrong type is ERROR_INVALID in both. Strings belong to the tree. */
 int json_get_string(const char **ret, const json_t *object, const char *key, struct error *e);
+/* *ret is @def if the member is missing. */
 int json_opt_string(const char **ret, const json_t *object, const char *key, const char *def,
                     struct error *e);
-int json_get_size(uint64_t *ret, const json_t *object, const char *key, struct error *e); /* >= 0 */
+int json_get_size(uint64_t *ret, const json_t *object, const char *key, struct error *e); /* 0 to INT64_MAX */
 int json_opt_size(uint64_t *ret, const json_t *object, const char *key, uint64_t def, struct error *e);
 int json_get_object(json_t **ret, const json_t *object, const char *key, struct error *e);
 int json_opt_object(json_t **ret, const json_t *object, const char *key, struct error *e); /* NULL: missing */

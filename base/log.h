@@ -15,7 +15,7 @@
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG, _LOG_LEVEL_MAX };
 enum log_format { LOG_FORMAT_AUTO, LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
-/* Topics of --debug; a topic costs one bit test while it is off. */
+/* Topics of log.debug; a topic costs one bit test while it is off. */
 #define LOG_TOPICS(X) \
         X(HTTP, "http", "requests to registries, without credentials") \
         X(RING, "ring", "disk and socket operations of the engine") \
@@ -31,9 +31,9 @@ enum log_topic {
             _LOG_TOPIC_MAX,
 };
 
-struct log_site { /* one a call site; rate limit state, guarded inside log.c */
-        long window_s;
-        unsigned count, dropped;
+struct log_site {                /* one a call site; rate limit state, guarded inside log.c */
+        long window_s;           /* when the present interval began, monotonic seconds */
+        unsigned count, dropped; /* written in this interval; not written since the last that was */
 };
 
 /* @topics: comma separated, "all" or NULL (none; at LOG_LEVEL_DEBUG all of them). Returns -EINVAL for a topic
@@ -49,6 +49,7 @@ void log_redact(const char *secret);
 
 extern unsigned log_enabled_topics; /* bit set; read by the macro below */
 
+/* Use the macros. @site NULL: not limited. @topic NULL: none. */
 void log_write(struct log_site *site, enum log_level level, const char *topic, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 

@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Metrics in memory and their text. Families come from metrics.def; a family keeps a short list of series,
- * one a set of label values, searched by comparing strings: there are few, and a change is a few a second.
+ * Metrics in memory and their text.
+ *
+ *   metrics.def --> families[] --> series: one for each set of label values, in the order of their birth
+ *                                  value; a histogram also has a count and a number for each bucket
+ *
+ * A family's list of series is searched by comparing strings: there are few, and a change is a few a second.
+ * Label values that are too long or not UTF-8, and all beyond METRIC_MAX_SERIES, are counted as "other". A
+ * change that finds no memory is lost: nothing fails for a metric's sake.
  *
  * Threads: any. `lock` guards the series and is never held while a collector runs; `scrape_lock` guards the
  * list of collectors, and metrics_forget_scrape() waits for one that runs, so that its owner may go.
@@ -103,6 +109,7 @@ static const char *label_value(const char *value) {
         return len <= MAX_VALUE && text_is_utf8(value, len) ? value : "other";
 }
 
+/* With the lock held. NULL: these labels have not been seen. */
 static struct series *series_find(struct family *f, const char *const *labels) {
         for (struct series *s = f->series; s; s = s->next) {
                 unsigned i = 0;
@@ -115,6 +122,7 @@ static struct series *series_find(struct family *f, const char *const *labels) {
         return NULL;
 }
 
+/* Labels are copied behind the struct, in one allocation. */
 static struct series *series_add(struct family *f, const char *const *labels) {
         size_t size = 0;
 
@@ -218,6 +226,7 @@ void metrics_forget_scrape(void *userdata) {
         n_collectors = kept;
 }
 
+/* Runs the collectors without a lock, so that they may change metrics and take locks of their own. */
 static void scrape_collect(void) {
         struct collector now[MAX_COLLECTORS];
 

@@ -36,7 +36,9 @@ void metric_store(enum metric id, double value, const char *const *labels);  /* 
 void metric_record(enum metric id, double value, const char *const *labels); /* histogram */
 double metric_value(enum metric id, const char *const *labels); /* counter or gauge; for tests and status */
 
-/* Called before each exposition, to set gauges whose truth lies elsewhere. At most 16. */
+/* @collect is called before each exposition, to set gauges whose truth lies elsewhere: on the thread that
+ * asks for the text, without a lock of ours held. At most 16. */
 void metrics_on_scrape(void (*collect)(void *userdata), void *userdata);
+/* All of @userdata; waits for one that runs, so afterwards @userdata may go. */
 void metrics_forget_scrape(void *userdata);
 int metrics_write(struct buf *out); /* text exposition format 0.0.4; 0, -EFBIG, -ENOMEM */

@@ -25,7 +25,7 @@ int mount_detach(const char *target, struct error *e);
 
 /* One line of /proc/self/mountinfo (proc(5)), unescaped. */
 struct mount_entry {
-        unsigned id;
+        unsigned id; /* of the mount; a later one on the same target hides the others */
         unsigned dev_major, dev_minor;
         char *root; /* directory of the file system that is mounted here */
         char *target;
@@ -35,6 +35,7 @@ struct mount_table {
         struct mount_entry *entries;
         size_t n;
 };
+/* The mounts of our mount namespace, in the kernel's order; to be freed with mount_table_free(). */
 int mount_table_read(struct mount_table *ret, struct error *e);
 /* For tests and the fuzzer: @text instead of the kernel's. */
 int mount_table_parse(struct mount_table *ret, const char *text, size_t len, struct error *e);

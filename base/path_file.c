@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * path_file: small files, whole. A reader sees the old or the new content, never a part: the new one is
- * written beside it, made durable, and renamed over it. What a crash leaves is called ".new-…" and harmless.
+ * written beside it, made durable, and renamed over it.
+ *
+ *   .new-XXX: write, fsync -> rename over NAME -> fsync of the directory
+ *
+ * What a crash leaves is called ".new-…" and harmless.
  */
 #include "base/path.h"
 

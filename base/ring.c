@@ -46,6 +46,7 @@ void ring_list_remove(struct ring_op *op) {
 
 /* ---- from submit to ready ---- */
 
+/* Its callback runs in this or the next ring_wait(). */
 static void ring_ready(struct ring *r, struct ring_op *op, int result) {
         op->result = result;
         ring_list_push(&r->ready, op);
@@ -79,6 +80,7 @@ void ring_finish(struct ring *r, struct ring_op *op, int result) {
                 ring_list_push(&r->waiting, op);
 }
 
+/* Starts what waits, polls first, until the backend has no room or `depth` are in flight. */
 static void ring_pump(struct ring *r) {
         struct ring_op *op;
 
@@ -91,6 +93,7 @@ static void ring_pump(struct ring *r) {
         }
 }
 
+/* From now on the operation is the ring's. */
 static void ring_take(struct ring_op *op, unsigned kind, int fd) {
         assert(op->magic != RING_OP_MAGIC); /* not while the ring has it */
         assert(op->done);
@@ -102,6 +105,7 @@ static void ring_take(struct ring_op *op, unsigned kind, int fd) {
         op->list = NULL;
 }
 
+/* The registered buffer that holds all of it, or -1. */
 static int buffer_of(const struct ring *r, const char *data, size_t len) {
         for (unsigned i = 0; i < r->n_buffers; i++) {
                 const char *base = r->buffers[i].iov_base;

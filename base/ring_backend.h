@@ -1,5 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ring_backend: what ring.c (queues, continuing, callbacks) asks of io_uring or of threads. Private to it. */
+/*
+ * ring_backend: what ring.c (queues, continuing, callbacks) asks of io_uring or of threads. Private to it.
+ *
+ *   ring.c                       backend
+ *   start(op) ---------------->  in the kernel's hands, or a thread's
+ *   wait(timeout) ------------>  sleeps; for each operation that is over:
+ *   ring_finish(op, result) <--      callback later, or start(op) again for the rest of a write
+ *
+ * An operation is on one list at a time (op->list says which) or, started, in the backend's own keeping.
+ * Everything runs on the ring's thread, so nothing here is locked.
+ */
 #pragma once
 
 #include "base/ring.h"
@@ -8,7 +18,7 @@
 
 enum { RING_OP_WRITE, RING_OP_FSYNC, RING_OP_POLL };
 
-struct ring_list {
+struct ring_list { /* by op->next and op->link; first in, first out */
         struct ring_op *first, **end;
 };
 
@@ -41,6 +51,7 @@ struct ring {
         unsigned n_buffers;
 };
 
+/* An operation is on no list when it is pushed, and on one when it is removed; asserted. */
 void ring_list_init(struct ring_list *l);
 void ring_list_push(struct ring_list *l, struct ring_op *op);
 void ring_list_remove(struct ring_op *op); /* from the list that it is on */

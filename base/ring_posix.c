@@ -4,7 +4,11 @@
  * reactor does not block on the disk; it sleeps in poll(2) on its sockets and on the wake eventfd, which the
  * threads ring as well.
  *
- * An operation is on exactly one list: `todo`, a thread's hands (none), `done`; polls are on `polls`.
+ *   write, fsync   start -> todo -> a thread's hands -> done, eventfd -> wait: ring_finish()
+ *   poll           start -> polls -> poll(2) in wait: ring_finish(), or poll_cancel
+ *
+ * An operation is on exactly one list: `todo`, a thread's hands (none), `done`; polls are on `polls`. A poll
+ * that gets no memory stays with ring.c and is tried again every STARVED_MS.
  */
 #include "base/cleanup.h"
 #include "base/ring_backend.h"
@@ -19,9 +23,9 @@
 #define STARVED_MS 10 /* until a poll that got no memory is tried again */
 
 struct posix {
-        pthread_mutex_t lock; /* guards the next four, but for `polls` */
+        pthread_mutex_t lock; /* guards todo, done and stopping */
         pthread_cond_t changed;
-        struct ring_list todo, done;
+        struct ring_list todo, done; /* writes and syncs, before and after a thread had them */
         bool stopping;
         pthread_t threads[N_WRITERS];
         unsigned n_threads;
@@ -43,6 +47,7 @@ static int posix_execute(const struct ring_op *op) {
         return n < 0 ? -errno : (int)n;
 }
 
+/* A writer: one operation at a time, with the lock let go of meanwhile. */
 static void *posix_main(void *arg) {
         struct posix *p = arg;
 
@@ -143,6 +148,7 @@ static void posix_poll_cancel(struct ring *r, struct ring_op *op) {
         p->n_polls--;
 }
 
+/* The array that poll(2) wants: it is made anew each time, which is cheap beside the call. */
 static void posix_fill(struct ring *r) {
         struct posix *p = r->state;
         unsigned n = 0;

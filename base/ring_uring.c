@@ -25,8 +25,8 @@
 
 struct uring {
         struct io_uring ring;
-        bool wake_armed;
-        int removal; /* the kernel's answer to the last removal of a poll; -EINPROGRESS: none yet */
+        bool wake_armed; /* the kernel polls the wake eventfd for us; one-shot, so it is armed again */
+        int removal;     /* the kernel's answer to the last removal of a poll; -EINPROGRESS: none yet */
 };
 
 static const char wake_tag;    /* its address stands for the poll of the wake eventfd */
@@ -47,6 +47,7 @@ static int uring_init(struct io_uring *ring, unsigned entries) {
         return r;
 }
 
+/* NODROP: completions that find no room are kept by the kernel. */
 static bool uring_is_able(struct io_uring *ring) {
         static const int needed[] = { IORING_OP_WRITE, IORING_OP_WRITE_FIXED, IORING_OP_FSYNC,
                                       IORING_OP_POLL_ADD, IORING_OP_POLL_REMOVE };
@@ -191,9 +192,9 @@ static void uring_ask_removal(struct uring *u, const struct ring_op *op) {
 /*
  * The kernel answers every poll, a removed one too, and until then it knows the address of @op.
  *
- * While it is about to answer the poll it refuses the removal (EALREADY). Then it looks at the socket once more
- * and, if what made it ready is gone by now, polls on: io_poll_check_events(), IOU_POLL_REISSUE. So a refused
- * removal is asked for again.
+ * While it is about to answer the poll it refuses the removal (EALREADY). Then it looks at the socket once
+ * more and, if what made it ready is gone by now, polls on: io_poll_check_events(), IOU_POLL_REISSUE. So a
+ * refused removal is asked for again.
  */
 static void uring_poll_cancel(struct ring *r, struct ring_op *op) {
         struct uring *u = r->state;

@@ -68,6 +68,7 @@ static void call_clear(struct rpc_call *c) {
                 c->tags[i].magic = 0;
 }
 
+/* Without a successor the object waits for a call again instead of being freed. */
 static void call_unref(struct rpc_call *c) {
         struct rpc_server *s = c->server;
 
@@ -96,6 +97,7 @@ int rpc_call_arm(struct rpc_server *s) {
         return r;
 }
 
+/* Starts a batch whose end comes as @event; it holds a reference until then. */
 static int call_batch(struct rpc_call *c, const grpc_op *ops, size_t n, enum rpc_event event) {
         call_ref(c);
         if (grpc_call_start_batch(c->call, ops, n, &c->tags[event], NULL) != GRPC_CALL_OK) {
@@ -181,6 +183,7 @@ static void call_run(struct rpc_work *work) {
 
 /* ---- events, on the queue's thread ---- */
 
+/* Leaves c->method NULL if there is none of that path. */
 static void call_find_method(struct rpc_call *c) {
         const struct rpc_server_options *o = &c->server->o;
 
@@ -220,6 +223,7 @@ static void on_new(struct rpc_call *c, bool ok) {
         call_send_batch(c, &read, 1, RPC_EVENT_READ);
 }
 
+/* Takes a place of the method's class; given back by call_run() or where no worker can be had. */
 static bool call_admit(struct rpc_call *c) {
         const struct rpc_server_options *o = &c->server->o;
         atomic_uint *n = call_class(c);
@@ -250,6 +254,7 @@ static void on_read(struct rpc_call *c, bool ok) {
         }
 }
 
+/* The call is over. If the client went away the handler is told, on this thread. */
 static void on_closed(struct rpc_call *c) {
         if (!c->closed_cancelled)
                 return;

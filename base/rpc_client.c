@@ -3,6 +3,12 @@
  * Blocking calls. Every call has a completion queue of its own and plucks its tags from it in the order of
  * the code, so there is no state machine and no thread of ours. Waiting without a timeout is safe: the
  * deadline lives in the call; giving up earlier would leave gRPC writing into our stack.
+ *
+ *   unary    one batch: headers, request, end; headers, answer, status
+ *   stream   status (its tag comes last) | headers, request, end, headers | one message, again and again
+ *
+ * Whatever happens, every batch that was started is plucked before the exchange is taken down; in a stream a
+ * failure of ours cancels the call first, so that this does not take long.
  */
 #include "base/rpc_client.h"
 
@@ -15,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_ANSWER (64 * 1024 * 1024)
+#define MAX_ANSWER (64 * 1024 * 1024) /* bytes of one message; Inspect's lists are cut to less */
 /* A daemon that restarts is found again soon. MIN_RECONNECT is how long one attempt may take. */
 #define RECONNECT_FIRST_MS 100
 #define RECONNECT_MAX_MS 1000
@@ -107,6 +113,7 @@ static void exchange_init(struct exchange *x, struct rpc_client *c, const char *
         x->details = grpc_empty_slice();
 }
 
+/* Every tag has been plucked: the queue is empty and can be shut down. */
 static void exchange_done(struct exchange *x) {
         grpc_slice_unref(x->details);
         grpc_metadata_array_destroy(&x->initial);
@@ -121,6 +128,7 @@ static void exchange_done(struct exchange *x) {
         grpc_completion_queue_destroy(x->cq);
 }
 
+/* @tag comes back when all of the batch is done; see exchange_pluck(). */
 static int exchange_batch(struct exchange *x, const grpc_op *ops, size_t n, void *tag, struct error *e) {
         if (grpc_call_start_batch(x->call, ops, n, tag, NULL) != GRPC_CALL_OK)
                 return error_set(e, ERROR_INTERNAL, "gRPC refuses to start %s", x->method);
@@ -224,6 +232,7 @@ static int stream_next(struct exchange *x, struct error *e) {
         return r;
 }
 
+/* Until the server has no more messages, or one cannot be read, or @on_message wants no more. */
 static int stream_read(struct exchange *x, const ProtobufCMessageDescriptor *type, rpc_on_message *on_message,
                        void *userdata, struct error *e) {
         for (;;) {

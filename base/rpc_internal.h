@@ -1,5 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What rpc_server.c (life cycle, queue thread) and rpc_call.c (one call) share. Private to rpc_*. */
+/*
+ * What rpc_server.c (life cycle, queue thread) and rpc_call.c (one call) share. Private to rpc_*.
+ *
+ *   socket --> rpc_listener.c (thread) --> gRPC --> completion queue --> rpc_server.c (the queue's thread)
+ *                                           ^                               |  rpc_call_on_event()
+ *                                           |                               v
+ *                                           +---- batches ---- rpc_call.c, one object a call
+ *                                                                           |  rpc_workers_add()
+ *                                                                           v
+ *                                                              rpc_workers.c (threads): the handler
+ *
+ * A call is handed on: to a worker when its request is here, back to the queue's thread when the handler has
+ * returned. Fields are touched by who has it, unless they say otherwise.
+ */
 #pragma once
 
 #include "base/rpc_listener.h"
@@ -36,10 +49,10 @@ struct rpc_call {
         grpc_call *call; /* NULL until EVENT_NEW */
         grpc_call_details details;
         grpc_metadata_array metadata;
-        uint64_t started_ns;
+        uint64_t started_ns; /* monotonic; for the metric */
 
         const struct rpc_method *method; /* NULL: unknown */
-        void *userdata;
+        void *userdata;                  /* of the method's service */
         grpc_byte_buffer *request;
         grpc_byte_buffer *reply; /* of a unary call, or the message of a stream in flight */
         bool headers_sent;       /* of a stream; its worker only */
@@ -65,14 +78,14 @@ struct rpc_server {
         atomic_uint n_calls, n_waiting; /* with a worker, by class */
 
         pthread_t thread; /* of the completion queue */
-        bool running;
+        bool running;     /* the thread is to be joined */
 
         pthread_mutex_t lock; /* guards the rest */
         pthread_cond_t drained;
-        bool shutdown_seen;
-        unsigned n_live; /* struct rpc_calls, the armed ones too */
+        bool shutdown_seen; /* gRPC takes no new calls any more */
+        unsigned n_live;    /* struct rpc_calls, the armed ones too */
 
-        struct rpc_service services[];
+        struct rpc_service services[]; /* a copy; what they point to is the caller's */
 };
 
 /* Counts calls that exist; the queue must outlive them. */

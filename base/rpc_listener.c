@@ -39,6 +39,7 @@ struct rpc_listener {
         void *userdata;
 };
 
+/* The lock file is ".NAME.lock" beside the socket. */
 static int lock_open(const char *path, struct error *e) {
         const char *name = path_base(path);
         char lock[PATH_MAX];
@@ -116,6 +117,7 @@ int rpc_listener_new(struct rpc_listener **ret, const char *path, struct error *
         return 0;
 }
 
+/* The mode of the socket says the same; this holds if somebody changes the mode. */
 static bool peer_is_welcome(int fd) {
         struct ucred peer;
         socklen_t len = sizeof peer;

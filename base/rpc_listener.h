@@ -13,6 +13,7 @@ typedef void rpc_on_connection(int fd, void *userdata);
 /* Takes the path: locks it, removes a stale socket, binds with mode 0600. Connections wait until it is
  * started. */
 int rpc_listener_new(struct rpc_listener **ret, const char *path, struct error *e);
+/* Starts the thread. Once. */
 int rpc_listener_start(struct rpc_listener *l, rpc_on_connection *on_connection, void *userdata,
                        struct error *e);
 /* No connection comes any more once this has returned, and the path is free for others. */

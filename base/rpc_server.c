@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define DEFAULT_MAX_CALLS 32u
+#define DEFAULT_MAX_CALLS 256u /* a node that is drained unpublishes all its pods at once */
 #define DEFAULT_MAX_WAITING 256u
 #define DEFAULT_MAX_MESSAGE (4u * 1024 * 1024)
 #define ARMED_CALLS 4u /* so that a burst does not wait for us */

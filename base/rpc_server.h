@@ -50,7 +50,7 @@ struct rpc_server_options {
         const char *socket_path; /* must fit in sun_path; copied; the lock file ".<name>.lock" is beside it */
         const struct rpc_service *services; /* copied */
         size_t n_services;
-        unsigned max_calls;   /* calls that do not wait; 0: 32 */
+        unsigned max_calls;   /* calls that do not wait; 0: 256 */
         unsigned max_waiting; /* 0: 256 */
         unsigned max_message; /* bytes per request; 0: 4 MiB */
         unsigned grace_ms;
@@ -58,6 +58,7 @@ struct rpc_server_options {
 
 /* Takes the path: ERROR_PRECONDITION if another process serves it or if what is there is no socket. */
 int rpc_server_new(struct rpc_server **ret, const struct rpc_server_options *o, struct error *e);
+/* From now on calls are answered. After a failure the server can only be freed. */
 int rpc_server_start(struct rpc_server *s, struct error *e);
 void rpc_server_free(struct rpc_server *s);
 DEFINE_CLEANUP(struct rpc_server *, rpc_server_free);
@@ -77,5 +78,7 @@ int64_t rpc_call_ms_left(const struct rpc_call *call);
  */
 void rpc_call_on_cancel(struct rpc_call *call, void (*wake)(void *userdata), void *userdata);
 
+/* The two tables between our kinds and gRPC's codes; there and back gives the same kind, unknown codes are
+ * ERROR_INTERNAL. */
 grpc_status_code rpc_status_of_error(enum error_kind kind);
 enum error_kind rpc_error_of_status(grpc_status_code status);

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rpc_workers: threads made when there is work and no one is free, gone when they were idle for a while.
- * Private to rpc_*. */
+/*
+ * rpc_workers: threads made when there is work and no one is free, gone when they were idle for a while.
+ * Private to rpc_*.
+ *
+ *   rpc_workers_init -> rpc_workers_add (any thread) … -> rpc_workers_stop
+ */
 #pragma once
 
 #include <pthread.h>
@@ -15,7 +19,7 @@ struct rpc_worker;
 struct rpc_workers {
         pthread_mutex_t lock; /* guards all of it */
         pthread_cond_t changed;
-        struct rpc_work *head, **tail;
+        struct rpc_work *head, **tail; /* first in, first out */
         unsigned n_queued;
         unsigned n_idle;            /* threads that run nothing, those that are just starting too */
         unsigned n_threads;         /* not retired */

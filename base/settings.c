@@ -48,6 +48,7 @@ int settings_new(struct settings **ret, struct error *e) {
         return 0;
 }
 
+/* A list is no scalar, so it is not in the table. */
 static int set_allow(struct settings *s, const char *value, struct error *e) {
         char **list = text_split(value, ',');
 
@@ -75,6 +76,7 @@ int settings_set(struct settings *s, const char *key, const char *value, struct 
         return error_set(e, ERROR_INVALID, "--%.100s: there is no such setting; see --help", key);
 }
 
+/* The member is a char * of its own. */
 static bool is_text(enum setting_type type) {
         return type <= SETTING_CHOICE;
 }

@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* A size as "10%" or in bytes. */
+/* A size as "10%" or in bytes. Of what it is a share the user of the setting knows. */
 struct settings_amount {
         uint64_t bytes;
         unsigned percent; /* if is_percent */
@@ -24,7 +24,7 @@ struct settings_amount {
 uint64_t settings_amount_of(const struct settings_amount *a, uint64_t whole); /* in bytes */
 
 struct settings_header {
-        char *name, *value;
+        char *name, *value; /* the value may be a secret */
 };
 struct settings_registry {
         char *host;     /* "host[:port]" as in a reference */
@@ -34,16 +34,21 @@ struct settings_registry {
         struct settings_header *headers; /* sent with every request to this host */
         size_t n_headers;
 };
-struct settings_warm {
-        char *model;
+struct settings_warm { /* a model that this node always has */
+        char *model;   /* reference */
         bool pin;
 };
 
+/*
+ * Texts belong to the settings; those in sections are "" where nothing is set, never NULL. Nobody writes here
+ * but settings_*(); once they are checked they stay as they are, so every thread may read them.
+ */
 struct settings {
         struct {
-                char *name;
+                char *name; /* what kubelet calls the node */
         } node;
         struct {
+                /* A unix: URL; a directory, "": do not register; the socket as kubelet sees it, "": same */
                 char *endpoint, *kubelet_registration, *kubelet_path;
         } csi;
         struct {
@@ -51,15 +56,16 @@ struct settings {
         } control;
         struct {
                 char *root;
-                uint64_t max_bytes;
+                uint64_t max_bytes; /* 0: the file system less min_free */
+                /* Of the file system; the others of what the cache may use, for eviction, a later version */
                 struct settings_amount min_free, high_watermark, low_watermark;
-                int64_t ttl_ms;
+                int64_t ttl_ms; /* 0: never; for eviction as well */
         } cache;
         struct {
                 uint64_t memory; /* bytes of the arena */
                 unsigned connections, connections_per_host;
-                uint64_t range_size;
-                uint64_t bandwidth; /* bytes a second; 0: unlimited */
+                uint64_t range_size; /* bytes; whole MiB */
+                uint64_t bandwidth;  /* bytes a second; 0: unlimited */
                 struct settings_amount warm_share;
                 char *io;    /* auto | uring | posix */
                 char *write; /* auto | direct | buffered */
@@ -84,7 +90,8 @@ struct settings {
 
 /* All defaults. */
 int settings_new(struct settings **ret, struct error *e);
-/* Once, after settings_new(). @path NULL: no file. After an error @s can only be freed. */
+/* Once, after settings_new(). @path NULL: no file. After an error @s can only be freed. ERROR_INVALID names
+ * file, line and key. */
 int settings_load_file(struct settings *s, const char *path, struct error *e);
 /* One flag: @key "cache.root". ERROR_INVALID names what is wrong. */
 int settings_set(struct settings *s, const char *key, const char *value, struct error *e);
@@ -93,6 +100,7 @@ int settings_check(const struct settings *s, struct error *e);
 void settings_free(struct settings *s);
 DEFINE_CLEANUP(struct settings *, settings_free);
 
+/* The entry of @host ("host[:port]", whatever its case), or NULL. */
 const struct settings_registry *settings_find_registry(const struct settings *s, const char *host);
 
 void settings_print_help(FILE *f);   /* one line a flag */

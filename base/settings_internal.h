@@ -9,6 +9,9 @@
  *   settings_load.c    the file, into struct settings
  *   settings_check.c   what belongs together
  *   settings_print.c   --help and the manual page
+ *
+ *   settings.def --> settings_table --> defaults --> file (places, then raw) --> flags --> check
+ *                                 \--> --help, the manual page
  */
 #pragma once
 
@@ -54,7 +57,7 @@ struct settings_place {
         uint32_t hash; /* of the path */
         unsigned line;
         char *scalar; /* as it is written; NULL: not a scalar */
-        bool is_null; /* written as nothing: \"key:\", ~, null */
+        bool is_null; /* written as nothing: "key:", ~, null */
 };
 struct settings_places {
         struct settings_place *items;

@@ -16,7 +16,7 @@
 #define KEY_MAX 256u
 #define PATH_TEXT_MAX (DEPTH_MAX * (KEY_MAX + 16))
 
-struct level {
+struct level { /* a mapping or sequence that is open */
         bool is_mapping;
         bool has_key;    /* mapping: the key was read, its value comes next */
         size_t key_line; /* of that key, from 0 */
@@ -28,12 +28,12 @@ struct walk {
         struct settings_places *places;
         const char *file;
         struct error *e;
-        struct level levels[DEPTH_MAX];
-        unsigned depth;
-        unsigned documents;
-        char path[PATH_TEXT_MAX];
+        struct level levels[DEPTH_MAX]; /* from the outside in */
+        unsigned depth;                 /* levels that are open */
+        unsigned documents;             /* that have begun */
+        char path[PATH_TEXT_MAX];       /* of the value at hand, as in struct settings_place */
         size_t path_len;
-        bool done;
+        bool done; /* the stream has ended */
 };
 
 /* @line counts from 0, as libyaml does. */
@@ -106,6 +106,7 @@ static int add_place(struct walk *w, size_t value_line, const char *scalar, bool
         return 0;
 }
 
+/* Back to a path that was there before. */
 static void cut_path(struct walk *w, size_t len) {
         w->path_len = len;
         w->path[len] = '\0';

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* settings_print: the table for people. */
+/*
+ * settings_print: the table for people, as --help of the daemon and as the SETTINGS section of
+ * modelstaged(8). Scalars come from settings_table; the three lists (registries, policy.allow, warm) are not
+ * in it and are written out here.
+ */
 #include "base/settings_internal.h"
 
 #include <string.h>

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* text: small string helpers and UTF-8. Sizes and times are in text_units.c, globs in text_glob.c. */
+/*
+ * text: small string helpers and UTF-8. Sizes and times are in text_units.c, globs in text_glob.c.
+ *
+ * UTF-8 is checked byte by byte against the table of the Unicode standard, without a locale: what is valid
+ * here is valid for JSON, protobuf and a terminal alike.
+ */
 #include "base/text.h"
 
 #include <ctype.h>

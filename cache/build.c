@@ -45,7 +45,7 @@ static int open_layer(struct cache *c, const struct plan_blob *blob, struct erro
         char text[DIGEST_TEXT_SIZE];
         int fd;
 
-        if (!cache_layer_find(c, &blob->digest, blob->packing, NULL))
+        if (!cache_layer_find(c, &blob->digest, cache_form_of(blob), NULL))
                 return error_set(e, ERROR_NOT_FOUND, "layer %s is not here",
                                  digest_format(&blob->digest, text));
         fd = cache_layer_open(c, &blob->digest, e);
@@ -77,6 +77,7 @@ static int open_layers(struct build *b, struct error *e) {
 
 /* ---- the tree ---- */
 
+/* The blob's unpacked layer, over what is there. */
 static int lay_archive(struct cache_tree *t, const struct build *b, size_t i, struct error *e) {
         _cleanup_(cache_tree_freep) struct cache_tree *upper = NULL;
         const struct plan_blob *blob = &b->plan->blobs[i];
@@ -96,16 +97,19 @@ static int lay_archive(struct cache_tree *t, const struct build *b, size_t i, st
         return r < 0 ? r : cache_tree_lay(t, upper, prefix, e);
 }
 
+/* The blob's one file, at its path. */
 static int lay_raw(struct cache_tree *t, const struct build *b, size_t i, struct error *e) {
+        const struct plan_blob *blob = &b->plan->blobs[i];
         struct stat st;
 
-        if (!b->plan->blobs[i].path)
+        if (!blob->path)
                 return error_set(e, ERROR_INVALID, "a blob has no path");
-        if (fstatat(b->layer_fds[i], "blob", &st, AT_SYMLINK_NOFOLLOW) < 0)
+        if (fstatat(b->layer_fds[i], cache_layer_file(cache_form_of(blob)), &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return error_errno(e, errno, "look at a blob");
         return cache_tree_put_raw(t, b->plan->blobs, (unsigned)i, (uint64_t)st.st_size, e);
 }
 
+/* Made files lie below all blobs, blobs in the plan's order on top of each other; then the root is chosen. */
 static int assemble(struct build *b, int out_fd, struct error *e) {
         _cleanup_(cache_tree_freep) struct cache_tree *t = NULL;
         const struct model_plan *p = b->plan;
@@ -136,6 +140,7 @@ static int assemble(struct build *b, int out_fd, struct error *e) {
 
 /* ---- entering ---- */
 
+/* The record as text, and as the index wants it, parsed from this text. */
 static int make_record(struct cache_record **ret, char **ret_text, const struct build *b, struct error *e) {
         const struct cache_record_facts facts = { .key = b->key,
                                                   .selection = b->selection,
@@ -155,6 +160,7 @@ static int make_record(struct cache_record **ret, char **ret_text, const struct 
         return 0;
 }
 
+/* Record, rename, index. If one of them fails none is left, unless the tree was there before. */
 static int enter(struct build *b, struct error *e) {
         _cleanup_(cache_record_freep) struct cache_record *rec = NULL;
         _cleanup_free_ char *text = NULL;

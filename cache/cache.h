@@ -2,11 +2,12 @@
 /*
  * cache: models on this node's disk.
  *
- *   <root>/layers/sha256/<hex>/blob, tree/   one raw blob, or one unpacked layer; beside it its record,
- *                                            blob.json or tree.json
+ *   <root>/layers/sha256/<hex>/blob, content, tree/
+ *                                            what the blob of this digest holds, in each form that somebody
+ *                                            has asked for; beside it its record, blob.json and so on
  *   <root>/models/sha256/<key>/              one model as pods see it: hard links into layers; beside it its
  *                                            record, <key>.json
- *   <root>/staging/<hex>.blob/, <hex>.tree/  what is being written
+ *   <root>/staging/<hex>.<form>/              what is being written
  *   <root>/index.db                          SQLite (WAL): models, layers, tags, leases, pins, last use, hits
  *
  * What is under layers/ or models/ is complete and durable: it got there by one rename after its digest had
@@ -34,28 +35,46 @@ DEFINE_CLEANUP(struct cache *, cache_close);
 
 /* ---- tags: what a reference meant when it was last resolved ---- */
 
-/* @reference: canonical text. -ENOENT without an error text if unknown. */
+/* @reference: canonical text. -ENOENT without an error text if unknown. @ret_resolved_ms (may be NULL):
+ * milliseconds since 1970. */
 int cache_tag_get(struct cache *c, const char *reference, struct digest *ret, int64_t *ret_resolved_ms);
+/* Now. Forgotten again after many others. */
 int cache_tag_put(struct cache *c, const char *reference, const struct digest *digest, struct error *e);
 
 /* ---- layers ---- */
 
+/* The same bytes on the wire may be kept as they are, or decoded, or unpacked: these are different layers. */
+enum cache_form {
+        CACHE_BLOB,    /* a file, as on the wire */
+        CACHE_CONTENT, /* a file, decoded */
+        CACHE_TREE,    /* a directory, unpacked */
+        _CACHE_FORM_MAX,
+};
+enum cache_form cache_form_of(const struct plan_blob *b);
+
 struct cache_layer {
         struct digest digest;
-        enum plan_packing packing;
-        uint64_t size;  /* of the blob on the wire */
-        uint64_t bytes; /* of the files */
-        uint64_t files;
+        enum cache_form form;
+        uint64_t size;        /* of the blob on the wire */
+        uint64_t bytes;       /* of the files */
+        uint64_t files;       /* regular ones */
+        bool is_private;      /* fetched with credentials that not everybody has… */
+        struct digest origin; /* …from here (oci_reference_origin()), and nobody else has shown to have it */
 };
 
-bool cache_layer_find(struct cache *c, const struct digest *digest, enum plan_packing packing,
+/* Whoever relies on the answer holds the layer first, see cache_layer_hold(). */
+bool cache_layer_find(struct cache *c, const struct digest *digest, enum cache_form form,
                       struct cache_layer *ret /* may be NULL */);
 
 /* A layer being written. Its directory descriptor is for the engine: raw data goes to the file "blob" in it,
- * archive members go below the directory "tree". */
+ * decoded or not, archive members go below the directory "tree". */
 struct cache_staging;
+/*
+ *   begin -> the engine writes -> seal: the layer is in the cache
+ *                              -> abort: nothing was ever there
+ */
 int cache_staging_begin(struct cache_staging **ret, struct cache *c, const struct digest *digest,
-                        enum plan_packing packing, struct error *e);
+                        enum cache_form form, struct error *e);
 int cache_staging_dir(const struct cache_staging *s); /* borrowed; "blob" or "tree" is made below it */
 /* The digest has matched and every file's data is durable: writes the record, renames, syncs the directories,
  * enters the index. Frees @s in every case. If someone else was faster that is success. */
@@ -68,6 +87,7 @@ void cache_staging_abort(struct cache_staging *s); /* removes what is there, fre
  * what is in the way. Reservations may grow (compressed archives) and shrink (as bytes are written they are
  * no longer only promised). */
 struct cache_reservation;
+/* Collects layers that nothing uses first, if that is what it takes. Zero bytes are fine. */
 int cache_reserve(struct cache_reservation **ret, struct cache *c, uint64_t bytes, struct error *e);
 int cache_reservation_grow(struct cache_reservation *r, uint64_t bytes, struct error *e);
 /* Never below zero; waits for nothing but a mutex that is held for moments. */
@@ -75,9 +95,10 @@ void cache_reservation_consume(struct cache_reservation *r, uint64_t bytes);
 void cache_reservation_release(struct cache_reservation *r); /* NULL is fine */
 
 struct cache_space {
-        uint64_t capacity, used, reserved, free; /* free: what a new model may take */
-        uint64_t models, layers, saved;
+        uint64_t capacity, used, reserved, free; /* bytes; free: what a new model may take */
+        uint64_t models, layers, saved;          /* how many; bytes that shared layers did not take again */
 };
+/* Asks the index and the file system; takes no lock while it does. */
 int cache_space(struct cache *c, struct cache_space *ret, struct error *e);
 
 /* ---- models ---- */
@@ -86,14 +107,15 @@ struct cache_model {
         struct digest key, manifest;
         char *reference; /* canonical, as first asked for */
         enum plan_format format;
-        uint64_t size, files; /* of the tree as pods see it */
-        uint64_t hits;
-        int64_t last_used_ms, created_ms;
-        unsigned mounts; /* leases now */
+        uint64_t size, files;             /* of the tree as pods see it */
+        uint64_t hits;                    /* requests that found it here */
+        int64_t last_used_ms, created_ms; /* since 1970 */
+        unsigned mounts;                  /* leases now */
         bool pinned;
-        bool is_private;    /* fetched with credentials that not everybody has */
-        int64_t expires_ms; /* ttl of a warm; 0: none */
-        char *path;         /* absolute, of the tree */
+        bool is_private; /* fetched with credentials that not everybody has */
+        int64_t
+            expires_ms; /* ttl of a warm, since 1970; 0: none. Kept for eviction, which does not exist yet */
+        char *path;     /* absolute, of the tree */
 };
 void cache_model_free(struct cache_model *m);
 DEFINE_CLEANUP(struct cache_model *, cache_model_free);
@@ -118,6 +140,7 @@ int cache_model_match(struct cache *c, const char *text, struct cache_model ***r
  */
 int cache_model_build(struct cache *c, const struct digest *key, const struct model_plan *plan,
                       const struct oci_selection *selection, bool is_private, struct error *e);
+/* In the record, so that it outlives the index. @expires_ms 0: none. ERROR_NOT_FOUND. */
 int cache_model_pin(struct cache *c, const struct digest *key, bool pin, int64_t expires_ms, struct error *e);
 /* Tree, record, index entry, and layers that nothing uses any more. ERROR_PRECONDITION while it has leases.
  */
@@ -126,7 +149,7 @@ int cache_model_remove(struct cache *c, const struct digest *key, uint64_t *ret_
 struct cache_file {
         char *path;
         uint64_t size;
-        mode_t mode;
+        mode_t mode; /* permission bits */
 };
 /* The tree's files in path order; to be freed with cache_file_list_free(). */
 int cache_model_files(struct cache *c, const struct digest *key, struct cache_file **ret, size_t *ret_n,
@@ -143,11 +166,11 @@ void cache_layer_unhold(struct cache *c, const struct digest *digest);
 /* ---- publications: a lease and a mount ---- */
 
 struct cache_lease {
-        char *volume_id; /* CSI's, or "cli" */
-        char *made_for;  /* what was asked for (stager_request_name()); "": not known */
-        char *target;    /* absolute, clean */
-        struct digest key;
-        int64_t since_ms;
+        char *volume_id;   /* CSI's, or "cli" */
+        char *made_for;    /* what was asked for (stager_request_name()); "": not known */
+        char *target;      /* absolute, clean */
+        struct digest key; /* of the model */
+        int64_t since_ms;  /* since 1970 */
 };
 void cache_lease_free(struct cache_lease *l);
 DEFINE_CLEANUP(struct cache_lease *, cache_lease_free);
@@ -167,4 +190,5 @@ int cache_unpublish(struct cache *c, const char *volume_id, const char *target, 
 int cache_lease_find(struct cache *c, const char *volume_id, const char *target, struct cache_lease **ret);
 /* Whether @l's target shows its model now. ERROR_EXISTS: something else is mounted there. */
 int cache_lease_is_mounted(bool *ret, struct cache *c, const struct cache_lease *l, struct error *e);
+/* 0 if the index cannot be asked. */
 unsigned cache_lease_count(struct cache *c);

@@ -59,16 +59,17 @@ static int forget(struct cache *c, const struct cache_layer *l, struct error *e)
         return is_held(c, &l->digest) ? 0 : cache_index_layer_delete_unused(c->index, l, e);
 }
 
+/* The data goes in one step; a record without it is no layer any more, whatever happens then. */
 static int remove_files(struct cache *c, const struct cache_layer *l, const char *hex, struct error *e) {
         _cleanup_close_ int fd = cache_layer_open(c, &l->digest, e);
         int r;
 
         if (fd < 0)
                 return fd == -ENOENT ? 0 : fd;
-        r = cache_discard(c, fd, cache_layer_file(l->packing), e);
+        r = cache_discard(c, fd, cache_layer_file(l->form), e);
         if (r < 0)
                 return r;
-        if (unlinkat(fd, cache_layer_record(l->packing), 0) < 0 && errno != ENOENT)
+        if (unlinkat(fd, cache_layer_record(l->form), 0) < 0 && errno != ENOENT)
                 return error_errno(e, errno, "remove the record of layer %s", hex);
         if (unlinkat(c->layers_fd, hex, AT_REMOVEDIR) < 0 && errno != ENOTEMPTY && errno != EEXIST &&
             errno != ENOENT)

@@ -1,5 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* guard: locks on names. There are as many as there are operations running, so a list is enough. */
+/*
+ * guard: locks on names, for what takes long on disk: c->lock is held for moments only. There are as many
+ * guards as there are operations running, so a list is enough.
+ *
+ * A guard lives on the stack of the operation (CACHE_GUARD_SCOPE) and is on the list while the name is taken.
+ * Whoever leaves wakes all that wait, and each looks again; nobody has a turn. Entering a name twice on one
+ * thread waits for ever. The order in which kinds are entered stands in store.h.
+ */
 #include "cache/store.h"
 
 #include <string.h>

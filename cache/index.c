@@ -3,6 +3,20 @@
  * index: the schema and every query. Life cycle, repair, layers and sums are here; models in index_models.c;
  * tags and leases in index_leases.c.
  *
+ *   layers        digest, form -> sizes, files, private, origin          copied from the layer's record
+ *   models        key -> manifest, reference, format, sizes, pin, ...    copied from the model's record;
+ *                        last_used_ms, hits                              only here
+ *   model_layers  model -> digest, form                                  what the tree was linked from
+ *   tags          reference -> manifest digest, when it was resolved     only here
+ *   leases        target -> volume, model, since when, made for what     only here
+ *   seen          key                                                    temporary: put since repair_begin()
+ *
+ * A layer is in use while model_layers names it; rows there go with their model. A lease names its model
+ * without a reference between the tables: it may outlive the row.
+ *
+ * Repair: begin() empties `layers` and `seen`; what is on disk is put, which keeps the hits of models that
+ * have a row; end() deletes the models that were not seen. Until end() it is one transaction.
+ *
  * No transaction is left open between two calls, except by the repair at start, when nobody else is here.
  */
 #include "cache/index_private.h"
@@ -12,20 +26,21 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 
 static const char schema[] =
     "BEGIN IMMEDIATE;"
-    "CREATE TABLE layers (digest BLOB NOT NULL, packing INTEGER NOT NULL, size INTEGER NOT NULL,"
-    " bytes INTEGER NOT NULL, files INTEGER NOT NULL, PRIMARY KEY (digest, packing)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE layers (digest BLOB NOT NULL, form INTEGER NOT NULL, size INTEGER NOT NULL,"
+    " bytes INTEGER NOT NULL, files INTEGER NOT NULL, private INTEGER NOT NULL, origin BLOB NOT NULL,"
+    " PRIMARY KEY (digest, form)) STRICT, WITHOUT ROWID;"
     "CREATE TABLE models (key BLOB PRIMARY KEY, manifest BLOB NOT NULL, reference TEXT NOT NULL,"
     " format INTEGER NOT NULL, size INTEGER NOT NULL, files INTEGER NOT NULL, private INTEGER NOT NULL,"
     " created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, pinned INTEGER NOT NULL,"
     " last_used_ms INTEGER NOT NULL, hits INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE TABLE model_layers (model BLOB NOT NULL REFERENCES models ON DELETE CASCADE, digest BLOB NOT "
     "NULL,"
-    " packing INTEGER NOT NULL, PRIMARY KEY (model, digest, packing)) STRICT, WITHOUT ROWID;"
-    "CREATE INDEX model_layers_by_layer ON model_layers (digest, packing);"
+    " form INTEGER NOT NULL, PRIMARY KEY (model, digest, form)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX model_layers_by_layer ON model_layers (digest, form);"
     "CREATE TABLE tags (reference TEXT PRIMARY KEY, digest BLOB NOT NULL, resolved_ms INTEGER NOT NULL)"
     " STRICT, WITHOUT ROWID;"
     "CREATE INDEX tags_by_age ON tags (resolved_ms);"
@@ -33,28 +48,29 @@ static const char schema[] =
     "CREATE TABLE leases (target TEXT PRIMARY KEY, volume TEXT NOT NULL, model BLOB NOT NULL,"
     " since_ms INTEGER NOT NULL, made_for TEXT NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE INDEX leases_by_model ON leases (model);"
-    "PRAGMA user_version = 1;"
+    "PRAGMA user_version = 2;"
     "COMMIT";
-_Static_assert(SCHEMA_VERSION == 1, "the number in the schema is the version");
+_Static_assert(SCHEMA_VERSION == 2, "the number in the schema is the version");
 
 #define MODEL_COLUMNS \
         "key, manifest, reference, format, size, files, private, created_ms, expires_ms, pinned," \
         " last_used_ms, hits, (SELECT count(*) FROM leases WHERE leases.model = models.key)"
 
 static const char *const statements[_CACHE_ST_MAX] = {
-        [CACHE_ST_LAYER_FIND] = "SELECT size, bytes, files FROM layers WHERE digest = ? AND packing = ?",
-        [CACHE_ST_LAYER_PUT] = "INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?)",
+        [CACHE_ST_LAYER_FIND] = "SELECT digest, form, size, bytes, files, private, origin FROM layers WHERE "
+                                "digest = ? AND form = ?",
+        [CACHE_ST_LAYER_PUT] = "INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?, ?, ?)",
         [CACHE_ST_LAYER_DELETE_UNUSED] =
-            "DELETE FROM layers WHERE digest = ?1 AND packing = ?2 AND NOT EXISTS"
-            " (SELECT 1 FROM model_layers m WHERE m.digest = ?1 AND m.packing = ?2)",
+            "DELETE FROM layers WHERE digest = ?1 AND form = ?2 AND NOT EXISTS"
+            " (SELECT 1 FROM model_layers m WHERE m.digest = ?1 AND m.form = ?2)",
         [CACHE_ST_LAYERS_UNUSED] =
-            "SELECT digest, packing, size, bytes, files FROM layers l WHERE NOT EXISTS"
-            " (SELECT 1 FROM model_layers m WHERE m.digest = l.digest AND m.packing = l.packing)",
+            "SELECT digest, form, size, bytes, files, private, origin FROM layers l WHERE NOT EXISTS"
+            " (SELECT 1 FROM model_layers m WHERE m.digest = l.digest AND m.form = l.form)",
         [CACHE_ST_SUMS] =
             "SELECT (SELECT count(*) FROM models), (SELECT count(*) FROM layers),"
             " (SELECT count(*) FROM leases), (SELECT coalesce(sum(bytes), 0) FROM layers),"
-            " (SELECT coalesce(sum((n - 1) * bytes), 0) FROM (SELECT digest, packing, count(*) AS n"
-            "  FROM model_layers GROUP BY digest, packing) JOIN layers USING (digest, packing)),"
+            " (SELECT coalesce(sum((n - 1) * bytes), 0) FROM (SELECT digest, form, count(*) AS n"
+            "  FROM model_layers GROUP BY digest, form) JOIN layers USING (digest, form)),"
             " count(*), coalesce(sum(size), 0) FROM models"
             " WHERE pinned OR EXISTS (SELECT 1 FROM leases WHERE leases.model = models.key)",
         [CACHE_ST_MODEL_FIND] = "SELECT " MODEL_COLUMNS " FROM models WHERE key = ?",
@@ -67,7 +83,7 @@ static const char *const statements[_CACHE_ST_MAX] = {
             " private = excluded.private, created_ms = excluded.created_ms,"
             " expires_ms = excluded.expires_ms, pinned = excluded.pinned",
         [CACHE_ST_MODEL_LAYER_PUT] = "INSERT OR IGNORE INTO model_layers VALUES (?, ?, ?)",
-        [CACHE_ST_MODEL_LAYERS] = "SELECT digest, packing FROM model_layers WHERE model = ?",
+        [CACHE_ST_MODEL_LAYERS] = "SELECT digest, form FROM model_layers WHERE model = ?",
         [CACHE_ST_MODEL_LAYERS_DELETE] = "DELETE FROM model_layers WHERE model = ?",
         [CACHE_ST_MODEL_DELETE] = "DELETE FROM models WHERE key = ?",
         [CACHE_ST_MODEL_USED] =
@@ -91,6 +107,7 @@ static const char *const statements[_CACHE_ST_MAX] = {
 
 /* ---- life cycle ---- */
 
+/* -EBADMSG: there is a file, and it is not an index of this version that can be used. */
 static int open_sound(struct cache_sql **ret, const char *path, struct error *e) {
         _cleanup_(cache_sql_closep) struct cache_sql *s = NULL;
         int64_t version;
@@ -114,6 +131,7 @@ static int open_sound(struct cache_sql **ret, const char *path, struct error *e)
         return 0;
 }
 
+/* Its log goes: with another database it would be wrong. */
 static int move_away(const char *path, struct error *e) {
         static const char *const logs[] = { "-wal", "-shm" };
         char from[PATH_MAX], to[PATH_MAX];
@@ -183,6 +201,7 @@ int cache_index_repair_model(struct cache_index *ix, const struct cache_record *
         return 0;
 }
 
+/* The model's layers, into @rec. Lock held. */
 static int read_refs(struct cache_index *ix, struct cache_record *rec, struct error *e) {
         _cleanup_row_ sqlite3_stmt *st = NULL;
         size_t size = 0;
@@ -204,7 +223,7 @@ static int read_refs(struct cache_index *ix, struct cache_record *rec, struct er
                 r = cache_sql_column_digest(&l->digest, st, 0, e);
                 if (r < 0)
                         return r;
-                l->packing = sqlite3_column_int64(st, 1) == PLAN_RAW ? PLAN_RAW : PLAN_TAR;
+                l->form = (enum cache_form)sqlite3_column_int64(st, 1);
         }
         return r;
 }
@@ -277,27 +296,39 @@ int cache_index_rows(void **ret, size_t *ret_n, struct cache_index *ix, sqlite3_
 
 /* ---- layers ---- */
 
-bool cache_index_layer_find(struct cache_index *ix, const struct digest *d, enum plan_packing p,
+static int read_layer(struct cache_layer *ret, sqlite3_stmt *st, struct error *e) {
+        int r;
+
+        if ((r = cache_sql_column_digest(&ret->digest, st, 0, e)) < 0 ||
+            (r = cache_sql_column_digest(&ret->origin, st, 6, e)) < 0)
+                return r;
+        ret->form = (enum cache_form)sqlite3_column_int64(st, 1);
+        ret->size = (uint64_t)sqlite3_column_int64(st, 2);
+        ret->bytes = (uint64_t)sqlite3_column_int64(st, 3);
+        ret->files = (uint64_t)sqlite3_column_int64(st, 4);
+        ret->is_private = sqlite3_column_int64(st, 5);
+        return 0;
+}
+
+bool cache_index_layer_find(struct cache_index *ix, const struct digest *d, enum cache_form form,
                             struct cache_layer *ret) {
         LOCK_SCOPE(&ix->lock);
         _cleanup_row_ sqlite3_stmt *st = NULL;
+        struct cache_layer l = { 0 };
 
-        if (cache_sql_start(&st, ix->sql, CACHE_ST_LAYER_FIND, NULL, "di", d, (int64_t)p) < 0 ||
-            cache_sql_step(ix->sql, st, NULL) <= 0)
+        if (cache_sql_start(&st, ix->sql, CACHE_ST_LAYER_FIND, NULL, "di", d, (int64_t)form) < 0 ||
+            cache_sql_step(ix->sql, st, NULL) <= 0 || read_layer(&l, st, NULL) < 0)
                 return false;
         if (ret)
-                *ret = (struct cache_layer){ .digest = *d,
-                                             .packing = p,
-                                             .size = (uint64_t)sqlite3_column_int64(st, 0),
-                                             .bytes = (uint64_t)sqlite3_column_int64(st, 1),
-                                             .files = (uint64_t)sqlite3_column_int64(st, 2) };
+                *ret = l;
         return true;
 }
 
 int cache_index_layer_put(struct cache_index *ix, const struct cache_layer *l, struct error *e) {
         LOCK_SCOPE(&ix->lock);
-        int r = cache_sql_run(ix->sql, CACHE_ST_LAYER_PUT, e, "diiii", &l->digest, (int64_t)l->packing,
-                              (int64_t)l->size, (int64_t)l->bytes, (int64_t)l->files);
+        int r = cache_sql_run(ix->sql, CACHE_ST_LAYER_PUT, e, "diiiiid", &l->digest, (int64_t)l->form,
+                              (int64_t)l->size, (int64_t)l->bytes, (int64_t)l->files, (int64_t)l->is_private,
+                              &l->origin);
 
         return r < 0 ? r : 0;
 }
@@ -305,19 +336,7 @@ int cache_index_layer_put(struct cache_index *ix, const struct cache_layer *l, s
 int cache_index_layer_delete_unused(struct cache_index *ix, const struct cache_layer *l, struct error *e) {
         LOCK_SCOPE(&ix->lock);
 
-        return cache_sql_run(ix->sql, CACHE_ST_LAYER_DELETE_UNUSED, e, "di", &l->digest, (int64_t)l->packing);
-}
-
-static int read_layer(struct cache_layer *ret, sqlite3_stmt *st, struct error *e) {
-        int r = cache_sql_column_digest(&ret->digest, st, 0, e);
-
-        if (r < 0)
-                return r;
-        ret->packing = sqlite3_column_int64(st, 1) == PLAN_RAW ? PLAN_RAW : PLAN_TAR;
-        ret->size = (uint64_t)sqlite3_column_int64(st, 2);
-        ret->bytes = (uint64_t)sqlite3_column_int64(st, 3);
-        ret->files = (uint64_t)sqlite3_column_int64(st, 4);
-        return 0;
+        return cache_sql_run(ix->sql, CACHE_ST_LAYER_DELETE_UNUSED, e, "di", &l->digest, (int64_t)l->form);
 }
 
 int cache_index_layers_unused(struct cache_index *ix, struct cache_layer **ret, size_t *ret_n,

@@ -1,5 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* index_leases: what references meant, and what is mounted where. */
+/*
+ * index_leases: what references meant, and what is mounted where.
+ *
+ *   tag     a reference, as text -> the manifest that it meant when it was last resolved, and when that was.
+ *           Losing one costs a question to the registry; there are TAGS_MAX of them at most
+ *   lease   a target -> volume, model, made for which request. Losing one would leave a mount without an
+ *           owner; so it is on the disk before the mount is made (lease.c), and there is no limit
+ *
+ * Every function takes the index's lock.
+ */
 #include "cache/index_private.h"
 
 #include <string.h>

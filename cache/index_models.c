@@ -1,5 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* index_models: the rows of models and the layers that they use. */
+/*
+ * index_models: the rows of models and the layers that they use.
+ *
+ * A row is a copy of the model's record, and what only the index counts: hits and last use. Putting a model
+ * that has a row leaves these two alone. Its layers are added to those that are there; only the repair takes
+ * them away first. The number of mounts is no column: it is counted from the leases when the row is read. The
+ * path is no business of the index: model.c fills it in.
+ *
+ * Every function takes the index's lock, except cache_index_enter_model(), whose caller holds it.
+ */
 #include "cache/index_private.h"
 
 #include <string.h>
@@ -73,7 +82,7 @@ int cache_index_enter_model(struct cache_index *ix, const struct cache_record *r
                           m->created_ms, m->expires_ms, (int64_t)m->pinned, m->last_used_ms);
         for (size_t i = 0; r >= 0 && i < rec->n_layers; i++)
                 r = cache_sql_run(ix->sql, CACHE_ST_MODEL_LAYER_PUT, e, "ddi", &m->key,
-                                  &rec->layers[i].digest, (int64_t)rec->layers[i].packing);
+                                  &rec->layers[i].digest, (int64_t)rec->layers[i].form);
         return r < 0 ? r : 0;
 }
 

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* index_private: what the files of the index share. */
+/*
+ * index_private: what the files of the index share.
+ *
+ * A query in its usual form: LOCK_SCOPE(&ix->lock), a _cleanup_row_ statement, cache_sql_start() with the
+ * parameters, cache_sql_step() until 0. The cleanup resets the statement before the lock is let go.
+ */
 #pragma once
 
 #include "cache/index.h"
@@ -9,34 +14,34 @@
 #include <pthread.h>
 
 struct cache_index {
-        pthread_mutex_t lock; /* guards sql */
-        struct cache_sql *sql;
+        pthread_mutex_t lock;  /* guards sql */
+        struct cache_sql *sql; /* owned */
 };
 
-enum {
-        CACHE_ST_LAYER_FIND,
-        CACHE_ST_LAYER_PUT,
-        CACHE_ST_LAYER_DELETE_UNUSED,
-        CACHE_ST_LAYERS_UNUSED,
-        CACHE_ST_SUMS,
-        CACHE_ST_MODEL_FIND,
-        CACHE_ST_MODEL_LIST,
-        CACHE_ST_MODEL_PUT,
-        CACHE_ST_MODEL_LAYER_PUT,
-        CACHE_ST_MODEL_LAYERS,
-        CACHE_ST_MODEL_LAYERS_DELETE,
-        CACHE_ST_MODEL_DELETE,
-        CACHE_ST_MODEL_USED,
-        CACHE_ST_MODEL_PIN,
-        CACHE_ST_TAG_GET,
-        CACHE_ST_TAG_PUT,
-        CACHE_ST_TAG_TRIM,
-        CACHE_ST_LEASE_FIND,
-        CACHE_ST_LEASE_LIST,
-        CACHE_ST_LEASE_PUT,
-        CACHE_ST_LEASE_DELETE,
-        CACHE_ST_REPAIR_SEEN,
-        _CACHE_ST_MAX,
+enum { /* statements, by their place in the table of index.c */
+       CACHE_ST_LAYER_FIND,
+       CACHE_ST_LAYER_PUT,
+       CACHE_ST_LAYER_DELETE_UNUSED,
+       CACHE_ST_LAYERS_UNUSED,
+       CACHE_ST_SUMS,
+       CACHE_ST_MODEL_FIND,
+       CACHE_ST_MODEL_LIST,
+       CACHE_ST_MODEL_PUT,
+       CACHE_ST_MODEL_LAYER_PUT,
+       CACHE_ST_MODEL_LAYERS,
+       CACHE_ST_MODEL_LAYERS_DELETE,
+       CACHE_ST_MODEL_DELETE,
+       CACHE_ST_MODEL_USED,
+       CACHE_ST_MODEL_PIN,
+       CACHE_ST_TAG_GET,
+       CACHE_ST_TAG_PUT,
+       CACHE_ST_TAG_TRIM,
+       CACHE_ST_LEASE_FIND,
+       CACHE_ST_LEASE_LIST,
+       CACHE_ST_LEASE_PUT,
+       CACHE_ST_LEASE_DELETE,
+       CACHE_ST_REPAIR_SEEN,
+       _CACHE_ST_MAX,
 };
 
 /* The rows of a started statement as a list of pointers: @read makes each one a thing of its own and puts the

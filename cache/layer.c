@@ -2,7 +2,7 @@
 /*
  * layer: a layer's way into the store.
  *
- *   begin    staging/<hex>.tree/            the engine writes "tree" (or "blob") in it
+ *   begin    staging/<hex>.tree/            the engine writes "tree" in it (or "blob", decoded or not)
  *   seal     layers/sha256/<hex>/tree.json  the record, durable
  *            layers/sha256/<hex>/tree       one rename: now the layer exists
  *            index                          now it is found
@@ -23,14 +23,14 @@
 struct cache_staging {
         struct cache *cache;
         struct digest digest;
-        enum plan_packing packing;
-        int fd;
+        enum cache_form form;
+        int fd;     /* of its directory in staging/; the engine borrows it */
         char *name; /* in staging/ */
 };
 
-bool cache_layer_find(struct cache *c, const struct digest *digest, enum plan_packing packing,
+bool cache_layer_find(struct cache *c, const struct digest *digest, enum cache_form form,
                       struct cache_layer *ret) {
-        return cache_index_layer_find(c->index, digest, packing, ret);
+        return cache_index_layer_find(c->index, digest, form, ret);
 }
 
 /* ---- staging ---- */
@@ -44,14 +44,14 @@ static void staging_free(struct cache_staging *s) {
 DEFINE_CLEANUP(struct cache_staging *, staging_free);
 
 int cache_staging_begin(struct cache_staging **ret, struct cache *c, const struct digest *digest,
-                        enum plan_packing packing, struct error *e) {
+                        enum cache_form form, struct error *e) {
         _cleanup_(staging_freep) struct cache_staging *s = malloc(sizeof *s);
         char hex[DIGEST_HEX_SIZE], name[DIGEST_HEX_SIZE + 8];
 
         if (!s)
                 return error_errno(e, ENOMEM, "stage a layer");
-        *s = (struct cache_staging){ .cache = c, .digest = *digest, .packing = packing, .fd = -1 };
-        snprintf(name, sizeof name, "%s.%s", digest_hex(digest, hex), cache_layer_file(packing));
+        *s = (struct cache_staging){ .cache = c, .digest = *digest, .form = form, .fd = -1 };
+        snprintf(name, sizeof name, "%s.%s", digest_hex(digest, hex), cache_layer_file(form));
         s->fd = cache_staging_make(&s->name, c, name, e);
         if (s->fd < 0)
                 return s->fd;
@@ -94,6 +94,7 @@ static int sync_dirs(int tree_fd, const struct cache_tree_node *dir, struct erro
         return r;
 }
 
+/* Directories are synced here; the engine has synced the files. */
 static int finish_tree(int staging_fd, struct error *e) {
         _cleanup_(cache_tree_freep) struct cache_tree *t = NULL;
         _cleanup_close_ int fd = path_open(staging_fd, "tree", O_RDONLY | O_DIRECTORY, 0, e);
@@ -110,12 +111,14 @@ static int finish_tree(int staging_fd, struct error *e) {
         return sync_dirs(fd, t->top, e);
 }
 
+/* A check of the engine's word; its data are durable already. */
 static int finish_blob(int staging_fd, const struct cache_layer *layer, struct error *e) {
         struct stat st;
 
         if (fstatat(staging_fd, "blob", &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return error_errno(e, errno, "look at a staged blob");
-        if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != layer->size)
+        if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != layer->bytes ||
+            (layer->form == CACHE_BLOB && layer->bytes != layer->size))
                 return error_set(e, ERROR_INTERNAL, "a staged blob is not the file that was announced");
         return 0;
 }
@@ -130,9 +133,10 @@ static int make_layer_dir(struct cache *c, const char *hex, struct error *e) {
         return fd < 0 ? error_errno(e, errno, "open layer %s", hex) : fd;
 }
 
+/* The record first, then the one rename that makes the layer exist. */
 static int move_in(struct cache_staging *s, const struct cache_layer *layer, const char *hex,
                    struct error *e) {
-        const char *file = cache_layer_file(s->packing);
+        const char *file = cache_layer_file(s->form), *staged = s->form == CACHE_TREE ? "tree" : "blob";
         _cleanup_free_ char *record = NULL;
         _cleanup_close_ int fd = -1;
         int r;
@@ -143,14 +147,14 @@ static int move_in(struct cache_staging *s, const struct cache_layer *layer, con
         fd = make_layer_dir(s->cache, hex, e);
         if (fd < 0)
                 return fd;
-        r = path_write_file(fd, cache_layer_record(s->packing), record, strlen(record), 0600, e);
+        r = path_write_file(fd, cache_layer_record(s->form), record, strlen(record), 0600, e);
         if (r < 0)
                 return r;
         /* One that is there already is not in the index, so nobody uses it; who knows who made it. */
         r = cache_discard(s->cache, fd, file, e);
         if (r < 0)
                 return r;
-        if (renameat(s->fd, file, fd, file) < 0)
+        if (renameat(s->fd, staged, fd, file) < 0)
                 return error_errno(e, errno, "move layer %s into the store", hex);
         r = cache_sync_dir(fd, hex, e);
         return r < 0 ? r : cache_sync_dir(s->cache->layers_fd, "layers", e);
@@ -163,13 +167,13 @@ int cache_staging_seal(struct cache_staging *staging, const struct cache_layer *
         int r;
 
         l.digest = s->digest;
-        l.packing = s->packing;
+        l.form = s->form;
         digest_hex(&s->digest, hex);
-        r = s->packing == PLAN_TAR ? finish_tree(s->fd, e) : finish_blob(s->fd, &l, e);
+        r = s->form == CACHE_TREE ? finish_tree(s->fd, e) : finish_blob(s->fd, &l, e);
         if (r < 0)
                 return error_wrap(e, "seal layer %s", hex);
         CACHE_GUARD_SCOPE(s->cache, CACHE_GUARD_LAYER, hex);
-        if (cache_layer_find(s->cache, &s->digest, s->packing, NULL))
+        if (cache_layer_find(s->cache, &s->digest, s->form, NULL))
                 return 0;
         if (move_in(s, &l, hex, e) < 0 || cache_index_layer_put(s->cache->index, &l, e) < 0)
                 return error_wrap(e, "seal layer %s", hex);

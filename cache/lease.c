@@ -141,6 +141,7 @@ static bool root_key(struct digest *ret, const struct mount_entry *m) {
 
 /* ---- publish ---- */
 
+/* Makes the target if it is missing, and takes it away again if the mount fails. */
 static int mount_model(struct cache *c, const struct digest *key, const char *target, enum place place,
                        struct error *e) {
         _cleanup_free_ char *tree = cache_model_path(c, key);
@@ -160,6 +161,8 @@ static int something_else(const char *target, struct error *e) {
         return error_set(e, ERROR_EXISTS, "something else is mounted at target %s", target);
 }
 
+/* May @volume_id have @key at this target, which has a lease already? A lease without a volume is
+ * anybody's. */
 static int check_lease(const struct cache_lease *l, const char *volume_id, const struct digest *key,
                        struct error *e) {
         if (!digest_equal(&l->key, key))
@@ -351,6 +354,7 @@ static bool is_same_place(const char *a, const char *b) {
                stat(dir_b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
 }
 
+/* A mount of ours that no lease knows gets one for nobody in particular. */
 static int adopt(struct cache *c, const struct mount_entry *m, struct error *e) {
         struct cache_lease **list;
         struct digest key;
@@ -372,6 +376,7 @@ static int adopt(struct cache *c, const struct mount_entry *m, struct error *e) 
         return cache_index_lease_put(c->index, "", m->target, &key, "", time_now_ms(), e);
 }
 
+/* Leases whose mount has gone: after a reboot, all of them. */
 static int drop_stale(struct cache *c, const struct mount_table *table, struct error *e) {
         struct cache_lease **list;
         size_t n;

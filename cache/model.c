@@ -2,7 +2,17 @@
 /*
  * model: finding, naming, pinning, listing and removing models. How one is made is in build.c.
  *
- * A pin and an expiry are in the record, so that they outlive the index; uses are counted in the index only.
+ * A model is here if the index has its row and its tree is on disk. A pin and an expiry are in the record, so
+ * that they outlive the index; uses are counted in the index only.
+ *
+ * People name models by what they know (cache_model_match()): the reference, a tag that meant the same
+ * manifest, a digest; and if nothing has that name, by the first digits of a digest, as long as they fit one
+ * manifest.
+ *
+ *   remove   tree (one rename into staging/) -> record -> index -> layers that nobody uses any more
+ *
+ * Removing and pinning hold the model's guard, as building and publishing do, so none of them sees half of
+ * another.
  */
 #include "cache/store.h"
 #include "cache/tree.h"
@@ -82,6 +92,7 @@ struct name {
         const char *hex;   /* prefix of a manifest digest; NULL: it is none */
 };
 
+/* NULL: it cannot be the beginning of a digest. */
 static const char *hex_prefix(const char *text) {
         const char *hex = text_starts_with(text, "sha256:") ? text + strlen("sha256:") : text;
         size_t n = strspn(hex, "0123456789abcdef");
@@ -118,6 +129,7 @@ static size_t select_models(struct cache_model **list, size_t n, const struct na
         return found;
 }
 
+/* Several models of one manifest are one name: they differ in their selection. */
 static bool is_ambiguous(struct cache_model **list, size_t n) {
         for (size_t i = 1; i < n; i++)
                 if (!digest_equal(&list[i]->manifest, &list[0]->manifest))
@@ -177,6 +189,7 @@ int cache_model_record(struct cache *c, const struct digest *key, json_t **ret, 
         return 0;
 }
 
+/* What a failed look-up means to the caller. */
 static int not_here(const char *hex, int r, struct error *e) {
         if (r == -ENOENT)
                 return error_set(e, ERROR_NOT_FOUND, "model %s is not here", hex);

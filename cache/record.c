@@ -2,10 +2,17 @@
 /*
  * record: writes and reads the .json records.
  *
+ *   layer   version, digest, form, size, bytes, files, private, origin
+ *   model   version, key, reference, digest (the manifest's), format, size, files, private, pinned, created,
+ *           expires, layers: [{digest, form, ...}]                         read back
+ *           selection, annotations; mediaType, size, packing, codec, path of each layer   for people only
+ *
  * A record is ours, but it is read after crashes, by later versions and from disks that lie; so reading is as
  * strict as with a stranger's JSON: what it does not say rightly makes the layer or model that it describes
  * not exist. Unknown members are left alone, so that an older program can start on a newer one's cache; what
  * it could not understand at all has a higher version, and is told apart from what is broken.
+ *
+ * No disk here and no state: text in, structs out. path_write_file() writes what is printed.
  */
 #include "cache/record.h"
 
@@ -17,6 +24,11 @@
 #define RECORD_LAYERS_MAX 4096 /* far above what a manifest may list */
 
 static const char *const packing_names[] = { [PLAN_RAW] = "raw", [PLAN_TAR] = "tar" };
+static const char *const form_names[_CACHE_FORM_MAX] = {
+        [CACHE_BLOB] = "blob",
+        [CACHE_CONTENT] = "content",
+        [CACHE_TREE] = "tree",
+};
 static const char *const codec_names[] = {
         [PLAN_CODEC_NONE] = "none",
         [PLAN_CODEC_GZIP] = "gzip",
@@ -38,18 +50,18 @@ static int get_digest(struct digest *ret, const json_t *o, const char *key, stru
         return 0;
 }
 
-static int get_packing(enum plan_packing *ret, const json_t *o, struct error *e) {
+static int get_form(enum cache_form *ret, const json_t *o, struct error *e) {
         const char *text;
-        int r = json_get_string(&text, o, "packing", e);
+        int r = json_get_string(&text, o, "form", e);
 
         if (r < 0)
                 return r;
-        for (unsigned i = 0; i < sizeof packing_names / sizeof *packing_names; i++)
-                if (strcmp(text, packing_names[i]) == 0) {
+        for (unsigned i = 0; i < _CACHE_FORM_MAX; i++)
+                if (strcmp(text, form_names[i]) == 0) {
                         *ret = i;
                         return 0;
                 }
-        return error_set(e, ERROR_INVALID, "\"packing\" is neither raw nor tar");
+        return error_set(e, ERROR_INVALID, "\"form\" is not blob, content or tree");
 }
 
 static int get_bool(bool *ret, const json_t *o, const char *key, struct error *e) {
@@ -61,6 +73,7 @@ static int get_bool(bool *ret, const json_t *o, const char *key, struct error *e
         return 0;
 }
 
+/* Milliseconds since 1970; never negative. */
 static int get_time(int64_t *ret, const json_t *o, const char *key, struct error *e) {
         uint64_t value;
         int r = json_get_size(&value, o, key, e);
@@ -71,6 +84,7 @@ static int get_time(int64_t *ret, const json_t *o, const char *key, struct error
         return 0;
 }
 
+/* Before anything else is looked at: of a later version nothing can be said to be wrong. */
 static int check_version(const json_t *o, struct error *e) {
         uint64_t version;
         int r = json_get_size(&version, o, "version", e);
@@ -98,11 +112,12 @@ static int print(char **ret, const json_t *o, struct error *e) {
 
 int cache_record_layer_print(char **ret, const struct cache_layer *l, struct error *e) {
         _cleanup_json_ json_t *o = NULL;
-        char digest[DIGEST_TEXT_SIZE];
+        char digest[DIGEST_TEXT_SIZE], origin[DIGEST_TEXT_SIZE];
 
-        o = json_pack("{s:i, s:s, s:s, s:I, s:I, s:I}", "version", RECORD_VERSION, "digest",
-                      digest_format(&l->digest, digest), "packing", packing_names[l->packing], "size",
-                      (json_int_t)l->size, "bytes", (json_int_t)l->bytes, "files", (json_int_t)l->files);
+        o = json_pack("{s:i, s:s, s:s, s:I, s:I, s:I, s:b, s:s}", "version", RECORD_VERSION, "digest",
+                      digest_format(&l->digest, digest), "form", form_names[l->form], "size",
+                      (json_int_t)l->size, "bytes", (json_int_t)l->bytes, "files", (json_int_t)l->files,
+                      "private", (int)l->is_private, "origin", digest_format(&l->origin, origin));
         return o ? print(ret, o, e) : out_of_memory(e);
 }
 
@@ -113,9 +128,11 @@ int cache_record_layer_parse(struct cache_layer *ret, const char *text, size_t l
 
         if ((r = json_parse(&o, text, len, RECORD_MAX, "layer record", e)) < 0 ||
             (r = check_version(o, e)) < 0 || (r = get_digest(&l.digest, o, "digest", e)) < 0 ||
-            (r = get_packing(&l.packing, o, e)) < 0 || (r = json_get_size(&l.size, o, "size", e)) < 0 ||
+            (r = get_form(&l.form, o, e)) < 0 || (r = json_get_size(&l.size, o, "size", e)) < 0 ||
             (r = json_get_size(&l.bytes, o, "bytes", e)) < 0 ||
-            (r = json_get_size(&l.files, o, "files", e)) < 0)
+            (r = json_get_size(&l.files, o, "files", e)) < 0 ||
+            (r = get_bool(&l.is_private, o, "private", e)) < 0 ||
+            (r = get_digest(&l.origin, o, "origin", e)) < 0)
                 return r;
         *ret = l;
         return 0;
@@ -123,6 +140,7 @@ int cache_record_layer_parse(struct cache_layer *ret, const char *text, size_t l
 
 /* ---- models: writing ---- */
 
+/* An empty array for NULL. NULL: out of memory, or a text that is not UTF-8. */
 static json_t *strings(char *const *list) {
         json_t *array = json_array();
 
@@ -140,11 +158,11 @@ static json_t *layers_of(const struct model_plan *plan) {
         for (size_t i = 0; array && i < plan->n_blobs; i++) {
                 const struct plan_blob *b = &plan->blobs[i];
                 char digest[DIGEST_TEXT_SIZE];
-                json_t *o =
-                    json_pack("{s:s, s:s, s:I, s:s, s:s, s:s}", "digest", digest_format(&b->digest, digest),
-                              "mediaType", b->media_type ? b->media_type : "", "size", (json_int_t)b->size,
-                              "packing", packing_names[b->packing], "codec", codec_names[b->codec], "path",
-                              b->path ? b->path : "");
+                json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:s}", "digest",
+                                      digest_format(&b->digest, digest), "mediaType",
+                                      b->media_type ? b->media_type : "", "size", (json_int_t)b->size, "form",
+                                      form_names[cache_form_of(b)], "packing", packing_names[b->packing],
+                                      "codec", codec_names[b->codec], "path", b->path ? b->path : "");
 
                 if (!o || json_array_append_new(array, o) < 0) {
                         json_decref(array);
@@ -193,8 +211,8 @@ static json_t *refs_of(const struct cache_record *rec) {
         for (size_t i = 0; array && i < rec->n_layers; i++) {
                 const struct cache_layer_ref *l = &rec->layers[i];
                 char digest[DIGEST_TEXT_SIZE];
-                json_t *o = json_pack("{s:s, s:s}", "digest", digest_format(&l->digest, digest), "packing",
-                                      packing_names[l->packing]);
+                json_t *o = json_pack("{s:s, s:s}", "digest", digest_format(&l->digest, digest), "form",
+                                      form_names[l->form]);
 
                 if (!o || json_array_append_new(array, o) < 0) {
                         json_decref(array);
@@ -256,7 +274,7 @@ static int parse_layers(struct cache_record *rec, const json_t *o, struct error 
                 return error_errno(e, ENOMEM, "read a record");
         json_array_foreach (array, i, item) {
                 if ((r = get_digest(&rec->layers[i].digest, item, "digest", e)) < 0 ||
-                    (r = get_packing(&rec->layers[i].packing, item, e)) < 0)
+                    (r = get_form(&rec->layers[i].form, item, e)) < 0)
                         return r;
                 rec->n_layers++;
         }

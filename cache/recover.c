@@ -70,7 +70,7 @@ static bool is_later(int r) {
 
 /* ---- layers ---- */
 
-static int read_layer(struct cache_layer *ret, int dir_fd, const struct digest *digest, enum plan_packing p,
+static int read_layer(struct cache_layer *ret, int dir_fd, const struct digest *digest, enum cache_form form,
                       struct error *e) {
         _cleanup_free_ char *text = NULL;
         struct cache_layer l;
@@ -78,26 +78,28 @@ static int read_layer(struct cache_layer *ret, int dir_fd, const struct digest *
         size_t len;
         int r;
 
-        if (fstatat(dir_fd, cache_layer_file(p), &st, AT_SYMLINK_NOFOLLOW) < 0)
+        if (fstatat(dir_fd, cache_layer_file(form), &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return error_errno(e, errno, "look at a layer");
-        if ((r = path_read_file(&text, &len, dir_fd, cache_layer_record(p), RECORD_MAX, e)) < 0 ||
+        if ((r = path_read_file(&text, &len, dir_fd, cache_layer_record(form), RECORD_MAX, e)) < 0 ||
             (r = cache_record_layer_parse(&l, text, len, e)) < 0)
                 return r;
-        if (l.packing != p || !digest_equal(&l.digest, digest) ||
-            (p == PLAN_RAW ? !S_ISREG(st.st_mode) || (uint64_t)st.st_size != l.size : !S_ISDIR(st.st_mode)))
+        if (l.form != form || !digest_equal(&l.digest, digest) ||
+            (form == CACHE_TREE ? !S_ISDIR(st.st_mode)
+                                : !S_ISREG(st.st_mode) || (uint64_t)st.st_size != l.bytes))
                 return error_set(e, ERROR_INVALID, "the record does not describe what is beside it");
         *ret = l;
         return 0;
 }
 
-static int recover_packing(struct cache *c, int dir_fd, const struct digest *digest, enum plan_packing p,
-                           struct error *e) {
+/* A layer in one of its forms: into the index, left, or removed. */
+static int recover_form(struct cache *c, int dir_fd, const struct digest *digest, enum cache_form form,
+                        struct error *e) {
         char text[DIGEST_TEXT_SIZE];
         struct cache_layer l;
         struct error why;
         int r;
 
-        r = read_layer(&l, dir_fd, digest, p, &why);
+        r = read_layer(&l, dir_fd, digest, form, &why);
         if (r >= 0)
                 return cache_index_repair_layer(c->index, &l, e);
         if (is_later(r)) {
@@ -106,16 +108,17 @@ static int recover_packing(struct cache *c, int dir_fd, const struct digest *dig
         }
         if (!is_broken(r))
                 return error_copy(e, &why);
-        if (exists(dir_fd, cache_layer_file(p), p == PLAN_RAW ? S_IFREG : S_IFDIR))
+        if (exists(dir_fd, cache_layer_file(form), form == CACHE_TREE ? S_IFDIR : S_IFREG))
                 log_warning("layer %s is removed from the cache: %s", digest_format(digest, text), why.text);
-        r = path_remove_tree(dir_fd, cache_layer_file(p), e);
-        return r < 0 ? r : path_remove_tree(dir_fd, cache_layer_record(p), e);
+        r = path_remove_tree(dir_fd, cache_layer_file(form), e);
+        return r < 0 ? r : path_remove_tree(dir_fd, cache_layer_record(form), e);
 }
 
+/* What is beside a layer and is neither it nor its record. */
 static int remove_stray(struct cache *c, int dir_fd, const char *name, struct error *e) {
         (void)c;
-        for (unsigned p = PLAN_RAW; p <= PLAN_TAR; p++)
-                if (strcmp(name, cache_layer_file(p)) == 0 || strcmp(name, cache_layer_record(p)) == 0)
+        for (enum cache_form form = 0; form < _CACHE_FORM_MAX; form++)
+                if (strcmp(name, cache_layer_file(form)) == 0 || strcmp(name, cache_layer_record(form)) == 0)
                         return 0;
         return path_remove_tree(dir_fd, name, e);
 }
@@ -130,8 +133,8 @@ static int recover_layer(struct cache *c, int dir_fd, const char *name, struct e
         fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
                 return error_errno(e, errno, "open layer %s", name);
-        for (unsigned p = PLAN_RAW; p <= PLAN_TAR; p++)
-                if ((r = recover_packing(c, fd, &digest, p, e)) < 0)
+        for (enum cache_form form = 0; form < _CACHE_FORM_MAX; form++)
+                if ((r = recover_form(c, fd, &digest, form, e)) < 0)
                         return r;
         r = for_names(fd, remove_stray, c, e);
         if (r < 0)
@@ -230,6 +233,7 @@ static int salvage_model(struct cache *c, const struct digest *key, const char *
         return 0;
 }
 
+/* One directory in models/: see the table in the head. */
 static int recover_tree(struct cache *c, int dir_fd, const char *name, const struct digest *key,
                         struct error *e) {
         _cleanup_(cache_record_freep) struct cache_record *rec = NULL;

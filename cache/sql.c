@@ -4,7 +4,7 @@
  *
  * WAL with synchronous=NORMAL: a commit is one append without fsync, so counting a hit costs microseconds; it
  * is safe against a killed process always, and against a power cut up to the last checkpoint, which is enough
- * for what can be rebuilt. Who needs more says so for its own transaction (see leases in index.c).
+ * for what can be rebuilt. Who needs more says so for its own transaction (see leases in index_leases.c).
  *
  * Nobody else opens the database while we have it: so the index of the log is in our memory, not in a mapped
  * file, in which a full disk would be a SIGBUS.
@@ -32,8 +32,8 @@
 
 struct cache_sql {
         sqlite3 *db;
-        char *path;
-        sqlite3_stmt **statements;
+        char *path;                /* of the database, for errors */
+        sqlite3_stmt **statements; /* prepared, by id */
         size_t n_statements;
         struct cache_headroom headroom;
 };

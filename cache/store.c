@@ -20,12 +20,30 @@
 
 /* ---- names ---- */
 
-const char *cache_layer_file(enum plan_packing p) {
-        return p == PLAN_RAW ? "blob" : "tree";
+enum cache_form cache_form_of(const struct plan_blob *b) {
+        if (b->packing == PLAN_TAR)
+                return CACHE_TREE;
+        return b->codec == PLAN_CODEC_NONE ? CACHE_BLOB : CACHE_CONTENT;
 }
 
-const char *cache_layer_record(enum plan_packing p) {
-        return p == PLAN_RAW ? "blob.json" : "tree.json";
+const char *cache_layer_file(enum cache_form form) {
+        static const char *const names[_CACHE_FORM_MAX] = {
+                [CACHE_BLOB] = "blob",
+                [CACHE_CONTENT] = "content",
+                [CACHE_TREE] = "tree",
+        };
+
+        return names[form];
+}
+
+const char *cache_layer_record(enum cache_form form) {
+        static const char *const names[_CACHE_FORM_MAX] = {
+                [CACHE_BLOB] = "blob.json",
+                [CACHE_CONTENT] = "content.json",
+                [CACHE_TREE] = "tree.json",
+        };
+
+        return names[form];
 }
 
 int cache_layer_open(struct cache *c, const struct digest *digest, struct error *e) {
@@ -93,6 +111,7 @@ int cache_discard(struct cache *c, int dir_fd, const char *name, struct error *e
 
 /* ---- life cycle ---- */
 
+/* Held until cache_close(); a process that dies loses it. */
 static int lock_root(struct cache *c, struct error *e) {
         c->lock_fd = openat(c->root_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (c->lock_fd < 0)
@@ -106,6 +125,7 @@ static int lock_root(struct cache *c, struct error *e) {
         return error_errno(e, errno, "lock %s/lock", c->root);
 }
 
+/* The directories that everything is in; made if they are missing. */
 static int open_dirs(struct cache *c, struct error *e) {
         const struct {
                 const char *name;
@@ -124,6 +144,7 @@ static int open_dirs(struct cache *c, struct error *e) {
         return cache_sync_dir(c->root_fd, c->root, e);
 }
 
+/* Symbolic links in cache.root are followed here, once: c->root is the real path. */
 static int open_root(struct cache *c, struct error *e) {
         const char *root = c->settings->cache.root;
         int r;
@@ -141,6 +162,7 @@ static int open_root(struct cache *c, struct error *e) {
         return r < 0 ? r : open_dirs(c, e);
 }
 
+/* Before each scrape, on the HTTP thread. */
 static void collect_metrics(void *userdata) {
         struct cache *c = userdata;
         struct cache_space space;

@@ -19,10 +19,10 @@
 
 #define CACHE_DIR_MODE 0700
 
-struct cache_hold {
+struct cache_hold { /* a layer that must not be collected */
         struct cache_hold *next;
         struct digest digest;
-        unsigned count;
+        unsigned count; /* of holders; never 0 */
 };
 
 struct cache_guard {
@@ -79,10 +79,11 @@ static inline void cache_guard_scope_end(struct cache_guard_scope *s) {
 
 /* ---- names on disk (store.c) ---- */
 
-const char *cache_layer_file(enum plan_packing p);   /* "blob", "tree" */
-const char *cache_layer_record(enum plan_packing p); /* "blob.json", "tree.json" */
+const char *cache_layer_file(enum cache_form form);   /* "blob", "content", "tree" */
+const char *cache_layer_record(enum cache_form form); /* "blob.json", … */
 /* The directory of @digest below layers/; -ENOENT without a text if there is none. */
 int cache_layer_open(struct cache *c, const struct digest *digest, struct error *e);
+/* "<hex of the key>.json" */
 void cache_model_record_name(char name[static DIGEST_HEX_SIZE + 5], const struct digest *key);
 char *cache_model_path(const struct cache *c, const struct digest *key); /* NULL: out of memory */
 
@@ -90,14 +91,17 @@ char *cache_model_path(const struct cache *c, const struct digest *key); /* NULL
 int cache_staging_make(char **ret_name, struct cache *c, const char *name, struct error *e);
 /* Makes @name below @dir_fd disappear in one step, then removes what it was. Missing is success. */
 int cache_discard(struct cache *c, int dir_fd, const char *name, struct error *e);
+/* fsync() of a directory; @what names it in the error. */
 int cache_sync_dir(int fd, const char *what, struct error *e);
 
 /* ---- at start (recover.c, lease.c) ---- */
 
+/* Puts the disk in order and the index in line with it, see recover.c. Nobody else uses the cache yet. */
 int cache_recover(struct cache *c, struct error *e);
 /* Of a model that is not in the index: 1 if its whole tree is on disk all the same, 0 if not.
  * ERROR_PRECONDITION: a later version of this program made it; it is to be left alone. */
 int cache_model_unlisted(struct cache *c, const struct digest *key, struct error *e);
+/* Puts the leases in line with mountinfo, see lease.c. Likewise. */
 int cache_leases_reconcile(struct cache *c, struct error *e);
 
 /* ---- collection (collect.c) ---- */

@@ -2,10 +2,15 @@
 /*
  * tree: names in memory, and laying one layer over another.
  *
+ *   lower: a/x  a/y  b      upper: a/.wh.x  a/z  c      lay: a/y  a/z  b  c
+ *
  * A directory finds its children by name in a tsearch() tree of its own, so a whole subtree of an upper layer
- * moves into the lower one by one link. The order of laying makes whiteouts right wherever they stood in
- * the tar: first links to lower files are resolved, against the tree as it was; then, directory by directory,
+ * moves into the lower one by one link. The order of laying makes whiteouts right wherever they stood in the
+ * tar: first links to lower files are resolved, against the tree as it was; then, directory by directory,
  * opaque marks and whiteouts remove what is lower; then the layer's own names are put in.
+ *
+ * Every node is paid for (charge()), so that an artifact of endless names ends in an error and not in the
+ * daemon's memory.
  */
 #include "cache/tree.h"
 
@@ -19,6 +24,7 @@
 #define LIST_NAMES_MAX 12             /* in the text of an error */
 #define LINKS_MAX 1024                /* links to links in one layer */
 
+/* Takes @bytes off what one tree may have. */
 static int charge(struct cache_tree *t, size_t bytes, struct error *e) {
         if (bytes > MEMORY_MAX - t->bytes)
                 return error_set(e, ERROR_INVALID, "the artifact has too many files or too long names");
@@ -128,6 +134,7 @@ struct cache_tree_node *cache_tree_lookup(struct cache_tree_node *from, const ch
         return n;
 }
 
+/* Into the list of children and their tree of names. */
 static int attach(struct cache_tree_node *dir, struct cache_tree_node *n, struct error *e) {
         if (!tsearch(n, &dir->names, compare_names))
                 return error_errno(e, ENOMEM, "lay out a model's tree");
@@ -284,6 +291,7 @@ __attribute__((noinline)) static int resolve_link(struct cache_tree_node *base, 
         return r;
 }
 
+/* All markers of the layer, before any of its names lie over the lower ones. */
 static int resolve_links(struct cache_tree_node *base, struct cache_tree *upper, struct cache_tree_node *dir,
                          struct error *e) {
         int r = 0;
@@ -296,6 +304,7 @@ static int resolve_links(struct cache_tree_node *base, struct cache_tree *upper,
         return r;
 }
 
+/* What @upper says of @lower with its opaque mark and its whiteouts. */
 static void hide(struct cache_tree *t, struct cache_tree_node *lower, const struct cache_tree_node *upper) {
         struct cache_tree_node *n;
 
@@ -306,6 +315,8 @@ static void hide(struct cache_tree *t, struct cache_tree_node *lower, const stru
                         cache_tree_remove(t, n);
 }
 
+/* Mode and time are the upper one's. Directories that both have are gone into; all else replaces what has
+ * its name. */
 static int lay_dir(struct cache_tree *t, struct cache_tree_node *lower, struct cache_tree_node *upper,
                    struct error *e) {
         struct cache_tree_node *n, *next, *old;

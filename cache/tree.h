@@ -65,10 +65,14 @@ DEFINE_CLEANUP(struct cache_tree *, cache_tree_free);
 struct cache_tree_node *cache_tree_child(const struct cache_tree_node *dir, const char *name);
 /* Clean @path, from @from on; "" is @from. */
 struct cache_tree_node *cache_tree_lookup(struct cache_tree_node *from, const char *path);
+/* A child of @dir whose name it does not have yet; *ret belongs to the tree. ERROR_INVALID: the tree has
+ * grown too large. */
 int cache_tree_add(struct cache_tree_node **ret, struct cache_tree *t, struct cache_tree_node *dir,
                    const char *name, mode_t mode, struct error *e);
+/* @dir hides @name of lower layers. */
 int cache_tree_add_whiteout(struct cache_tree *t, struct cache_tree_node *dir, const char *name,
                             struct error *e);
+/* Where the file's data are if not at the node's own path; for a marker, what it links to. */
 int cache_tree_set_source(struct cache_tree *t, struct cache_tree_node *n, const char *source,
                           struct error *e);
 void cache_tree_remove(struct cache_tree *t, struct cache_tree_node *n); /* with all below */
@@ -113,7 +117,7 @@ int cache_tree_choose(struct cache_tree_node **ret, const struct cache_tree *t, 
                       bool if_present, struct error *e);
 
 /* Links what @selection wants below @top into the empty directory @out_fd, durably. layer_fds[i] is the
- * directory of blobs[i] in the store: its files are below "tree", or it is "blob". */
+ * directory of blobs[i] in the store: its files are below "tree", or it is the file of its form. */
 int cache_tree_write(struct cache_tree_total *ret, struct cache_tree_node *top,
                      const struct oci_selection *selection, const struct plan_blob *blobs,
                      const int *layer_fds, int out_fd, struct error *e);

@@ -25,8 +25,8 @@ struct scan {
         enum cache_tree_names names;
         size_t max_path;
         char path[PATH_MAX]; /* of the directory being read */
-        size_t len;
-        unsigned depth;
+        size_t len;          /* of path */
+        unsigned depth;      /* of the directory; 0: the top */
 };
 
 static int push(struct scan *s, const char *name, struct error *e) {
@@ -46,6 +46,7 @@ static void pop(struct scan *s, size_t len) {
         s->len = len;
 }
 
+/* A node that stands for the link until cache_tree_lay() knows what is below. */
 static int add_link_marker(struct scan *s, int dir_fd, struct cache_tree_node *dir, const char *file,
                            const char *name, struct error *e) {
         _cleanup_free_ char *text = NULL, *target = NULL;
@@ -75,6 +76,7 @@ static int scan_whiteout(struct scan *s, struct cache_tree_node *dir, const char
         return cache_tree_add_whiteout(s->tree, dir, name + strlen(CACHE_WHITEOUT), e);
 }
 
+/* One name of the directory at hand becomes a node, a whiteout, a marker, or nothing. */
 static int scan_name(struct scan *s, int dir_fd, struct cache_tree_node *dir, const char *name,
                      struct error *e) {
         struct cache_tree_node *n;
@@ -122,6 +124,7 @@ static int open_dir(DIR **ret, struct scan *s, struct cache_tree_node *dir, stru
         return 0;
 }
 
+/* All names of one directory. It is closed again before those in it are read. */
 static int read_names(struct scan *s, struct cache_tree_node *dir, struct error *e) {
         _cleanup_closedir_ DIR *d = NULL;
         const struct dirent *entry;

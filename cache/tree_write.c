@@ -9,6 +9,7 @@
  * is written.
  */
 #include "base/path.h"
+#include "cache/store.h"
 #include "cache/tree.h"
 
 #include <fcntl.h>
@@ -21,8 +22,8 @@
 struct writer {
         const struct oci_selection *selection;
         const struct plan_blob *blobs;
-        const int *layer_fds;
-        int out_fd;
+        const int *layer_fds; /* by blob, as cache_tree_write() got them */
+        int out_fd;           /* the tree's top */
         struct cache_tree_total total;
         struct { /* the directory of the last file's source */
                 unsigned layer;
@@ -47,6 +48,7 @@ static void pop(struct writer *w, size_t len) {
 
 /* ---- selection ---- */
 
+/* Marks what is wanted and returns if anything below is; an empty directory counts by its own name. */
 static bool mark(struct writer *w, struct cache_tree_node *n) {
         size_t len = w->len;
 
@@ -68,7 +70,8 @@ static bool mark(struct writer *w, struct cache_tree_node *n) {
 
 /* ---- files ---- */
 
-/* Where the file lies below its layer's directory in the store: w->source, "tree/dir/name" or "blob". */
+/* Where the file lies below its layer's directory in the store: w->source, "tree/dir/name", or "blob" and the
+ * like. */
 static int find_source(struct writer *w, const struct cache_tree_node *n, struct error *e) {
         const struct plan_blob *b = &w->blobs[n->layer];
         char path[PATH_MAX];
@@ -77,7 +80,7 @@ static int find_source(struct writer *w, const struct cache_tree_node *n, struct
         int len;
 
         if (n->raw) {
-                memcpy(w->source, "blob", sizeof "blob");
+                snprintf(w->source, sizeof w->source, "%s", cache_layer_file(cache_form_of(b)));
                 return 0;
         }
         if (!p && cache_tree_path(n, path) == 0)
@@ -141,6 +144,7 @@ static int finish_file(int fd, mode_t mode, const struct timespec times[2], cons
         return 0;
 }
 
+/* With mode and times of the original; only where a link is not possible. */
 static int copy_file(int from_dir, const char *from_name, int dir_fd, const char *name, struct error *e) {
         _cleanup_close_ int from = openat(from_dir, from_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         _cleanup_close_ int to = -1;
@@ -189,6 +193,7 @@ static int put_made(const struct cache_tree_node *n, int dir_fd, struct error *e
         return finish_file(fd, n->made->mode, same_on_all_nodes, n->name, e);
 }
 
+/* One name of the tree, as a link, a symbolic link or a file of its own. */
 static int put_file(struct writer *w, const struct cache_tree_node *n, int dir_fd, struct error *e) {
         const char *base;
         int r;
@@ -240,6 +245,7 @@ __attribute__((noinline)) static int finish_dir(struct writer *w, const struct c
         return 0;
 }
 
+/* What is in it before itself: its mode may forbid writing, and its time changes with each name. */
 static int write_dir(struct writer *w, const struct cache_tree_node *dir, bool is_top, struct error *e) {
         size_t len = w->len;
         int r;

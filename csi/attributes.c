@@ -1,4 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * attributes: pairs of texts -> raw_attributes (by name, each the last of its kind) -> reference, policy,
+ * selection, each by its own parser, which also bounds it.
+ *
+ * Secrets come as pairs too. In this order the first that is there counts:
+ *
+ *   .dockerconfigjson          as Kubernetes' Secrets of that type have it: {"auths": {HOST: ...}}
+ *   .dockercfg                 the older type, {HOST: ...} without "auths" around it
+ *   username and password      for the registry of the volume's reference alone
+ *
+ * Errors about secrets never quote a value. No state; any thread.
+ */
 #include "csi/attributes.h"
 
 #include <stdlib.h>

@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * attributes: what a volume asks for, from volumeAttributes, StorageClass parameters or a PV's volume context
- * (docs/volumes.md). Keys: model, pullPolicy, root, include, exclude, platform; keys with a reserved prefix
- * (csi.storage.k8s.io/, storage.kubernetes.io/, modelstage.io/) are not ours to judge; any other is
- * ERROR_INVALID by name.
+ * (docs/volumes.md).
+ *
+ *   model        a reference; the only one that is needed
+ *   pullPolicy   IfNotPresent, Always, Never; empty: by the tag
+ *   root         directory of the artifact that becomes the volume's root
+ *   include, exclude   globs below the root, with commas between them
+ *   platform     os/architecture[/variant]
+ *
+ * Whoever may create a pod writes these, so they are hostile. A key that is none of these is ERROR_INVALID by
+ * name, so that a typing error does not go unnoticed, unless it belongs to a reserved domain (Kubernetes'
+ * own: *.k8s.io/, *kubernetes.io/; ours: modelstage.io/).
  */
 #pragma once
 
@@ -12,14 +20,15 @@
 #include "oci/selection.h"
 #include "stager/stager.h"
 
-struct csi_pair { /* of a proto3 map */
+struct csi_pair { /* of a proto3 map; never NULL; the message's */
         const char *key, *value;
 };
-struct csi_attributes {
+struct csi_attributes { /* owns its parts */
         struct oci_reference *reference;
-        struct oci_selection *selection;
-        enum stage_policy policy;
+        struct oci_selection *selection; /* always there, maybe without anything set */
+        enum stage_policy policy;        /* STAGE_DEFAULT: nothing was said */
 };
+/* ERROR_INVALID names the attribute and what it may be. */
 int csi_attributes_parse(struct csi_attributes **ret, const struct csi_pair *pairs, size_t n,
                          struct error *e);
 void csi_attributes_free(struct csi_attributes *a);

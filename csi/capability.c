@@ -1,4 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * capability: every volume is a read-only mount of files, so a capability is refused when honouring it would
+ * mean something else, rather than ignored.
+ *
+ *   access type    mount: fine; block: no
+ *   mount flags    those that hold anyway (ro, nosuid, nodev) or mean nothing without writes; others: no
+ *   access mode    *_READER_ONLY: fine; SINGLE_NODE_WRITER too, because kubelet sends it for inline
+ *                  volumes, and the mount is read-only all the same; others: no
+ */
 #include "csi/capability.h"
 
 #include <string.h>

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* capability: which volume capabilities a read-only directory of files can have; conversions of protobuf
- * maps. */
+/*
+ * capability: which volume capabilities a read-only directory of files can have; conversions of protobuf
+ * maps. CreateVolume, ValidateVolumeCapabilities and NodePublishVolume ask the same question here.
+ */
 #pragma once
 
 #include "base/error.h"
 #include "csi/attributes.h"
 #include "proto/csi.pb-c.h"
 
-/* ERROR_INVALID: none at all, a block device, a writer on many nodes, or a mount option that we would have to
- * ignore. */
+/* ERROR_INVALID: none at all, a block device, an access mode other than the read-only ones and
+ * SINGLE_NODE_WRITER, or a mount option that we would have to ignore. A file system type is not looked at. */
 int csi_capability_check(const Csi__V1__VolumeCapability *c, struct error *e);
 
 /* The entries of a map field as pairs; every generated entry type has the same members. *ret is to be freed;

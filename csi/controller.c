@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * CSI 1.12 Controller service (csi spec, "Controller Service RPC"), thin: CreateVolume records what the
- * StorageClass says in the volume context; the work is done on the node. A volume's id is a function of its
- * name, so that two controllers agree and a foreign id is recognised: "ms-" + 32 hex digits of SHA-256(name)
- * + "-" + 8 hex digits that check the rest.
+ * StorageClass says in the volume context; the work is done on the node.
+ *
+ *   CreateVolume      StorageClass parameters, checked -> volume context, which the PersistentVolume keeps
+ *   DeleteVolume      forgets the name; a volume has no data of its own
+ *   Validate...       the capability check of the Node service
+ *
+ * A volume's id is a function of its name, so that two controllers agree and a foreign id is recognised:
+ * "ms-" + 32 hex digits of SHA-256(name) + "-" + 8 hex digits that check the rest.
+ *
+ * What was created is remembered in memory only, so that the same name with other parameters is
+ * AlreadyExists. After a restart, or beyond MAX_REMEMBERED, such a request succeeds as if it were new.
  */
 #include <search.h>
 #include <stdlib.h>
@@ -17,17 +25,17 @@
 
 #define NAME_MAX_BYTES 128 /* csi spec, "Size Limits" */
 #define ID_SIZE (sizeof "ms-" - 1 + 32 + 1 + 8 + 1)
-#define MAX_REMEMBERED 65536
+#define MAX_REMEMBERED 65536 /* so that nobody fills the memory with names */
 
 struct created {
         char id[ID_SIZE];
-        struct digest parameters;
-        int64_t capacity;
+        struct digest parameters; /* fingerprint() of all of them */
+        int64_t capacity;         /* bytes as asked for; 0: nothing was said */
 };
 
 struct csi_controller {
-        pthread_mutex_t lock;
-        void *created; /* tsearch(3) tree of struct created, by id */
+        pthread_mutex_t lock; /* guards what follows */
+        void *created;        /* tsearch(3) tree of struct created, by id */
         size_t n_created;
 };
 
@@ -82,6 +90,7 @@ static int id_make(char id[static ID_SIZE], const char *name) {
         return 0;
 }
 
+/* By its form and its check digits; whether there ever was such a volume is not known. */
 static bool id_is_ours(const char *id) {
         char digits[9];
 
@@ -133,6 +142,7 @@ static int check_create(const Csi__V1__CreateVolumeRequest *req, struct error *e
         return 0;
 }
 
+/* 0: new, or the same as before, or there is no room to remember it. ERROR_EXISTS: not the same. */
 static int remember(struct csi_controller *c, const struct created *wanted, struct error *e) {
         _cleanup_free_ struct created *fresh = malloc(sizeof *fresh);
 

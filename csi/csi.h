@@ -1,7 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * csi: Container Storage Interface 1.12, Identity, Node (publish only) and a thin Controller, and the
- * registration with kubelet (proto/csi.proto, proto/registration.proto).
+ * csi: Container Storage Interface 1.12 (proto/csi.proto): Identity, Node (publish only) and a thin
+ * Controller, and the registration with kubelet (proto/registration.proto).
+ *
+ *   kubelet            csi.endpoint    identity.c, node.c, publish.c    --role node
+ *   provisioner        csi.endpoint    identity.c, controller.c         both roles
+ *   kubelet's watcher  <dir>/csi.modelstage.io-reg.sock   registration.c   --role node
+ *
+ * Handlers run on the RPC server's workers, many at once, and keep nothing between two calls: what is mounted
+ * is in the cache's leases, what is staged is in the stager. Only the Controller remembers names, see below.
+ *
+ * A handler checks all arguments before it looks anything up, and answers the same when it is asked again, as
+ * kubelet does after every failure. Errors become gRPC codes by their kind (rpc_status_of_error()). This room
+ * logs what it did and what failed; the rooms below return errors.
  */
 #pragma once
 
@@ -10,12 +21,13 @@
 
 #define CSI_DRIVER_NAME "csi.modelstage.io"
 
-struct csi { /* the methods' userdata; all kept by reference */
-        const struct settings *settings;
+struct csi {                               /* the methods' userdata; all kept by reference */
+        const struct settings *settings;   /* as they were at the start */
         struct cache *cache;               /* NULL in --role controller */
         struct stager *stager;             /* NULL in --role controller */
         struct csi_controller *controller; /* NULL: no Controller service */
 };
+/* Tables for rpc_server_new(); each ends with a NULL path. */
 extern const struct rpc_method csi_identity_methods[];
 extern const struct rpc_method csi_node_methods[];
 extern const struct rpc_method csi_controller_methods[];

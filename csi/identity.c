@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* CSI 1.12 Identity service (csi spec, "Identity Service RPC"). */
+/*
+ * CSI 1.12 Identity service (csi spec, "Identity Service RPC"): who we are, and which other services are
+ * behind the same socket. The Controller is announced if this process has one; Probe has nothing to find out,
+ * see there. No state.
+ */
 #include "csi/csi.h"
 #include "proto/csi.pb-c.h"
 

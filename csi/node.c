@@ -2,8 +2,15 @@
 /*
  * CSI 1.12 Node service (csi spec, "Node Service RPC"), publish only: bind mounts of a shared tree must not
  * be staged, because kubelet refuses to unstage a directory whose source is mounted elsewhere.
- * NodePublishVolume is in publish.c. Arguments are checked in the order volume, path, capability, one at a
- * time, before anything is looked up.
+ *
+ *   NodePublishVolume     publish.c; may wait for a job, so it has a place among the calls that wait
+ *   NodeUnpublishVolume   cache_unpublish(): mount, directory, lease; not published is success
+ *   NodeGetVolumeStats    the lease's model, from the index; the file system is not asked
+ *   NodeGetCapabilities   GET_VOLUME_STATS, nothing else
+ *   NodeGetInfo           node.name of the settings; no topology, no limit of volumes
+ *
+ * Arguments are checked in the order volume, path, capability, one at a time, before anything is looked up.
+ * Unpublishing waits for nobody's download: it needs no job.
  */
 #include <string.h>
 

@@ -2,6 +2,10 @@
 /*
  * NodePublishVolume: check the arguments, stage the model, wait, mount.
  *
+ *   read_request    volume id, target, capability, attributes, secrets
+ *   find_mounted    there with the same request: done. There with another one: AlreadyExists
+ *   stage_and_mount stager_publish(): job, wait, lease, mount
+ *
  * The job belongs to the node: this call waits until it is ready or until shortly before the deadline that
  * kubelet gave, then answers Aborted with the progress in its text (kubelet shows it in `kubectl describe
  * pod`) and the job goes on. Kubelet asks again and finds it further, or done. Blocking until then is better
@@ -39,9 +43,9 @@ struct publish { /* one call */
         struct rpc_call *call;
         const Csi__V1__NodePublishVolumeRequest *req;
         struct csi_attributes *attributes;
-        struct oci_keyring *keyring; /* from the volume's secret; NULL: none */
-        struct stage_outcome outcome;
-        bool mounted_before;
+        struct oci_keyring *keyring;  /* from the volume's secret; NULL: none */
+        struct stage_outcome outcome; /* if it was staged for this call */
+        bool mounted_before;          /* there was nothing to do */
 };
 
 static void publish_clear(struct publish *p) {
@@ -116,6 +120,7 @@ static int publish_volume(struct publish *p, struct error *e) {
         return stage_and_mount(p, e);
 }
 
+/* One line of log and one observation a call, however it ended. */
 static void report(const struct publish *p, int r, const struct error *e, int64_t ms) {
         const char *reference = p->attributes ? p->attributes->reference->text : "?";
         char text[DIGEST_TEXT_SIZE], took[TEXT_SHORT];

@@ -1,8 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kubelet's plugin registration (pluginregistration/v1), served by the daemon itself: kubelet watches a
- * directory, finds our socket there, asks who we are and where the CSI socket is, calls NodeGetInfo on that,
- * and tells us the outcome. It asks again by itself after a failure.
+ * kubelet's plugin registration (pluginregistration/v1), served by the daemon itself.
+ *
+ *   kubelet watches csi.kubeletRegistration --> finds our socket there
+ *           GetInfo -----------------------------> type, name, where the CSI socket is, version
+ *           NodeGetInfo on the CSI socket -------> node.c
+ *           NotifyRegistrationStatus ------------> `done`, which /readyz shows
+ *
+ * It asks again by itself after a failure, and after its own restart.
+ *
+ * The path of the CSI socket is the one that kubelet sees, which differs from ours in a container
+ * (csi.kubeletPath).
  */
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -16,7 +24,7 @@
 struct csi_registration {
         struct rpc_server *server;
         const char *endpoint; /* of the CSI socket, as kubelet sees the path */
-        atomic_bool done;
+        atomic_bool done;     /* set by a worker, read by the HTTP thread */
 };
 
 static int get_info(struct rpc_call *call, const ProtobufCMessage *msg, void *userdata, struct error *e) {

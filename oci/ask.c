@@ -27,8 +27,8 @@ struct inquiry {
         struct oci_client *client;
         const struct oci_endpoint *ep;
         const struct oci_ask *q;
-        struct oci_auth auth;
-        struct oci_exchange exchange;
+        struct oci_auth auth;         /* its candidates belong to keyrings that outlive this */
+        struct oci_exchange exchange; /* how often to try, and what the metrics call the registry */
 };
 
 void oci_answer_done(struct oci_answer *a) {

@@ -1,7 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * auth: see the drawing in auth.h. Secrets live in `authorization` and `token` only, and are wiped when they
- * are replaced; the log knows them before they are sent.
+ * auth: see the drawing in auth.h. What a candidate does about a challenge:
+ *
+ *   it has a registry token, Bearer is wanted     sends that as it is
+ *   Bearer is wanted, with a realm                GET_TOKEN, as this candidate or anonymous
+ *   Basic is wanted, it has a user name           sends user and password
+ *   nothing of these                              the next candidate
+ *
+ * A token out of the cache that is answered with 401 is asked for once more; a fresh one that is refused has
+ * shown that the candidate is no good. After the last candidate the answer stands.
+ *
+ * Secrets live in `authorization`, `token` and `refused_token` only, and are wiped when they are replaced;
+ * the log knows them before they are sent.
  */
 #include "oci/auth.h"
 

@@ -31,9 +31,9 @@
 struct route {
         struct route *older;
         struct curl_slist *headers;
-        char *url, *host, *ca_pem;
-        bool redirected; /* to another origin: the address may expire */
-        size_t endpoint; /* that led here */
+        char *url, *host, *ca_pem; /* host: for people and budgets; ca_pem: NULL: the system's */
+        bool redirected;           /* to another origin: the address may expire */
+        size_t endpoint;           /* that led here */
 };
 
 struct oci_blob {
@@ -41,12 +41,12 @@ struct oci_blob {
         struct oci_reference *reference;
         struct oci_keyring *keyring;
         struct digest digest;
-        uint64_t size;
-        struct oci_endpoints endpoints;
-        int fd; /* a layout's file, or -1 */
-        atomic_bool cancelled;
-        pthread_mutex_t lock; /* guards what follows */
-        struct route *route;  /* the newest */
+        uint64_t size;                  /* as the manifest says; an answer with another one is a failure */
+        struct oci_endpoints endpoints; /* empty for a layout */
+        int fd;                         /* a layout's file, or -1 */
+        atomic_bool cancelled;          /* for good */
+        pthread_mutex_t lock;           /* guards what follows */
+        struct route *route;            /* the newest */
         bool has_ranges;
         bool ranges_failed;    /* a server took Range and then did not keep to it */
         size_t first_endpoint; /* those before it have failed */
@@ -117,6 +117,7 @@ void oci_blob_free(struct oci_blob *b) {
 
 /* ---- locate ---- */
 
+/* Opens the file once; the first bytes are read from it each time. */
 static int layout_locate(struct oci_blob *b, void *data, size_t cap, size_t *ret_len, struct error *e) {
         _cleanup_close_ int fd = -1;
         uint64_t size = 0;
@@ -206,6 +207,7 @@ void oci_blob_cancel(struct oci_blob *b) {
         atomic_store(&b->cancelled, true);
 }
 
+/* One endpoint. Whatever answers is the route from now on. */
 static int locate_at(struct oci_blob *b, size_t endpoint, void *data, size_t cap, size_t *ret_len,
                      struct error *e) {
         const struct oci_endpoint *ep = &b->endpoints.list[endpoint];
@@ -285,6 +287,7 @@ int oci_blob_file(const struct oci_blob *b) {
         return b->fd;
 }
 
+/* Stays valid until the blob is freed. */
 static const struct route *route_now(const struct oci_blob *b) {
         LOCK_SCOPE((pthread_mutex_t *)&b->lock);
         return b->route;
@@ -387,6 +390,7 @@ static enum oci_verdict judge_whole(const struct oci_blob *b, const struct trans
         return OCI_VERDICT_NO_RANGES;
 }
 
+/* By the status alone. A refusal at an address we were sent to means that the address has expired. */
 static enum oci_verdict judge_status(const struct oci_blob *b, const struct transfer_facts *f,
                                      struct error *e) {
         if (f->status == 206)
@@ -429,6 +433,7 @@ static enum oci_verdict settle(struct oci_blob *b, const struct route *t, enum o
         return v;
 }
 
+/* False: the blob was never located. */
 static bool facts_of(struct transfer_facts *ret, const struct oci_blob *b, CURL *easy, uint64_t from,
                      uint64_t to) {
         *ret = (struct transfer_facts){ .route = route_of(b, easy), .from = from, .to = to, .easy = easy };

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * challenge: a list of challenges and a list of parameters share one comma, so that only the next token tells
- * which of the two goes on: one followed by '=' is a parameter, one followed by anything else opens a
- * challenge.
+ * challenge: a header is a list of challenges, each of them a scheme and a list of parameters, and both lists
+ * have commas between their items:
+ *
+ *   Bearer realm="https://auth.example/token",service="registry",scope="...", Basic realm="registry"
+ *
+ * So only the next token tells which of the two lists goes on: one followed by '=' is a parameter, one
+ * followed by anything else opens a challenge. Of Bearer the first challenge counts, and of its parameters
+ * the first of each name. A header that cannot be understood changes nothing.
  */
 #include "oci/challenge.h"
 
@@ -14,7 +19,7 @@
 #define BLANK " \t"
 
 struct parser {
-        const char *s;
+        const char *s; /* what is left of the header */
         struct oci_challenge *to;
         bool in_bearer; /* parameters that come now are the first Bearer challenge's */
 };

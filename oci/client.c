@@ -258,6 +258,7 @@ static int load_through_indexes(struct oci_artifact *a, struct oci_client *c, co
         }
 }
 
+/* The manifest for the platform, and its config if the format needs it. */
 static int load_artifact(struct oci_artifact *ret, struct oci_client *c, const struct oci_request *r,
                          const struct digest *digest, struct error *e) {
         _cleanup_artifact_ struct oci_artifact a = { 0 };
@@ -295,6 +296,8 @@ static const struct oci_keyring *keyring_for(const struct oci_request *r, const 
         return same || !oci_keyring_is_single(r->keyring) ? r->keyring : NULL;
 }
 
+/* What a format calls to get a parent. The reference is an artifact's word: policy first, no layouts, and
+ * only credentials that are meant for that host. */
 static int fetch_other(void *userdata, const struct oci_reference *reference, struct oci_artifact *ret,
                        struct error *e) {
         const struct fetch_context *x = userdata;

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* client_state: the inside of a client, for client.c, ask.c and blob.c alone. */
+/*
+ * client_state: the inside of a client, for client.c, ask.c and blob.c alone.
+ *
+ * The administrator's keyring is read again when its file has changed (a mounted Secret is replaced by a
+ * rename), so each request takes a reference of its own and keeps it while it runs.
+ */
 #pragma once
 
 #include <pthread.h>
@@ -11,13 +16,13 @@
 #include "oci/token.h"
 
 struct oci_client {
-        const struct settings *settings;
-        struct oci_http *http;
-        struct oci_tokens *tokens;
-        pthread_mutex_t lock;          /* guards what follows */
-        struct oci_keyring *keyring;   /* the administrator's; NULL: none */
-        struct timespec keyring_mtime; /* of the file it was read from, */
-        ino_t keyring_inode;           /* to see that it has changed */
+        const struct settings *settings; /* the caller's */
+        struct oci_http *http;           /* sessions and their warm connections; thread-safe */
+        struct oci_tokens *tokens;       /* thread-safe */
+        pthread_mutex_t lock;            /* guards what follows */
+        struct oci_keyring *keyring;     /* the administrator's; NULL: none */
+        struct timespec keyring_mtime;   /* of the file it was read from, */
+        ino_t keyring_inode;             /* to see that it has changed */
 };
 
 /* The administrator's keyring as the file is now: one more owner, maybe NULL. */

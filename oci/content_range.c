@@ -1,5 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* content_range: strict, because what it says decides where bytes are written. */
+/*
+ * content_range: strict, because what it says decides where bytes are written.
+ *
+ *   bytes 0-1023/4096    206: these, of so many
+ *   bytes 0-1023/STAR    206: these, of nobody knows how many
+ *   bytes STAR/4096      416: there are so many
+ *
+ * The last byte is inclusive on the wire; here ranges are half open.
+ */
 #include "oci/content_range.h"
 
 #include <errno.h>

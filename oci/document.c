@@ -2,6 +2,12 @@
 /*
  * document: endpoints in order; each gets a second chance after bytes that do not match, because a proxy's
  * broken cache entry or a cut transfer is more common than an attack, and then the next endpoint is asked.
+ *
+ *   for each endpoint: ask -> verify --mismatch--> ask again -> verify --mismatch--> the next endpoint
+ *                       \-- a failure that another endpoint may not have ----------------^
+ *
+ * Mirrors are tried fewer times than the last one, the host itself. A layout has one copy and no second
+ * chance.
  */
 #include "oci/document.h"
 

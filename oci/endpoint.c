@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * endpoint: mirrors follow containerd's habits: "/v2" is added to a mirror's address unless its path says v2
- * already (Harbor's proxies have it in front: https://harbor/v2/hub), and the query "ns" tells a mirror that
- * serves several registries which one is meant. A mirror's scheme is the administrator's word; the host
- * itself is plain HTTP only with plainHttp.
+ * endpoint: where a host's content may be asked for, in this order.
+ *
+ *   each of the host's mirrors   base = URL[/v2], ns = the host; its own registries[] entry, if any
+ *   the host itself              base = http[s]://HOST/v2, no ns; Docker Hub's API is at another host
+ *
+ * Mirrors follow containerd's habits: "/v2" is added to a mirror's address unless its path says v2 already
+ * (Harbor's proxies have it in front: https://harbor/v2/hub), and the query "ns" tells a mirror that serves
+ * several registries which one is meant. A mirror's scheme is the administrator's word; the host itself is
+ * plain HTTP only with plainHttp.
+ *
+ * No network and no state: addresses only.
  */
 #include "oci/endpoint.h"
 

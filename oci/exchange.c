@@ -2,6 +2,10 @@
 /*
  * exchange: the rules of trying again.
  *
+ *   an answer of 408, 429, 5xx       OCI_TRIES_STATUS times: the server is alive
+ *   no answer                        OCI_TRIES_TRANSPORT times: a pod waits for nothing
+ *   either, with somebody else to ask   OCI_TRIES_MIRROR times (the caller's max_tries)
+ *
  * Not tried again: certificates that are not trusted, a server without TLS, answers that are too long. They
  * do not get better by themselves, and a person has to see them soon.
  */

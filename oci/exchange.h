@@ -24,8 +24,7 @@ int oci_exchange(struct oci_http_response *ret, const struct oci_exchange *x,
 /* Why it is worth trying again, as in registry_retries_total; NULL: it is not. */
 const char *oci_retry_reason(CURLcode code, long status);
 /* How long to wait before try number @tried + 1: 100 ms doubled each time, at most 5 s, a random half of it;
- * or what
- * @retry_after (a header, may be NULL) says, at most 30 s. */
+ * or what @retry_after (a header, may be NULL) says, at most 30 s. */
 int64_t oci_retry_wait_ms(unsigned tried, const char *retry_after);
 
 /* Counts an answer in registry_requests_total. */

@@ -1,5 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* file_metadata: what ModelPack, ModelKit and Docker's models say about a file in a layer's annotations. */
+/*
+ * file_metadata: what ModelPack, ModelKit and Docker's models say about a file in a layer's annotations.
+ *
+ *   org.cncf.model.filepath             "weights/model-00001.safetensors"
+ *   org.cncf.model.file.metadata+json   {"name": "...", "mode": 420, "mtime": "2025-01-31T12:00:00Z",
+ *                                        "typeflag": 48}
+ *
+ * Both may be missing, and older names of both are read as well. Owners, sizes and all else in it are not
+ * looked at.
+ */
 #pragma once
 
 #include "base/error.h"
@@ -10,10 +19,10 @@
 #include <sys/types.h>
 
 struct oci_file_metadata {
-        char *name;    /* NULL: not told */
-        mode_t mode;   /* permission bits; 0: not told */
-        int64_t mtime; /* seconds since 1970; 0: not told */
-        bool is_directory;
+        char *name;        /* NULL: not told */
+        mode_t mode;       /* permission bits; 0: not told */
+        int64_t mtime;     /* seconds since 1970; 0: not told */
+        bool is_directory; /* such a layer brings no file */
 };
 
 /* The annotations' filepath, also under its older name; NULL: none. */

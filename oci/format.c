@@ -1,8 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * format: which format a manifest is of, and the one way through all of them. The order of the tests is from
- * the most particular to the most general; only types are looked at, because a manifest cannot lie about what
- * it is made of.
+ * format: which format a manifest is of, and the one way through all of them.
+ *
+ *   1. an artifactType or a config type of the table          ModelPack, ModelKit, Docker's models
+ *   2. a layer of Ollama's                                    known, but not served
+ *   3. the config of a container image                        an image, maybe a modelcar
+ *   4. anything else                                          an artifact of files (ORAS)
+ *
+ *   oci_format_plan: plan_builder_init -> the format's function adds blobs -> plan_builder_finish
+ *
+ * The order of the tests is from the most particular to the most general; only types are looked at, because a
+ * manifest cannot lie about what it is made of.
  */
 #include "oci/format.h"
 

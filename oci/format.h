@@ -56,6 +56,8 @@ int oci_format_plan(struct model_plan **ret, const struct oci_format_input *in, 
 /* ---- for the formats only ---- */
 
 struct plan_builder;
+/* Each adds the blobs of its format, and maybe the default root, to @b. ERROR_INVALID says which layer is
+ * wrong. */
 int oci_format_image(struct plan_builder *b, const struct oci_format_input *in, struct error *e);
 int oci_format_modelpack(struct plan_builder *b, const struct oci_format_input *in, struct error *e);
 int oci_format_modelkit(struct plan_builder *b, const struct oci_format_input *in, struct error *e);

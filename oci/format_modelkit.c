@@ -113,6 +113,7 @@ static int add_raw(struct walk *w, const struct kitfile *k, const struct oci_des
         return r;
 }
 
+/* NULL: the Kitfile does not know the layer, which is then as its annotations say. */
 static const struct kit_entry *entry_of(const struct kitfile *k, const struct oci_descriptor *layer,
                                         const struct layer_type *t, size_t number) {
         if (!k->has_layer_info)
@@ -196,6 +197,7 @@ static int parent_of(struct oci_reference **ret, const struct oci_manifest *m, c
 
 static int walk_kit(struct walk *w, const struct oci_artifact *a, unsigned depth, struct error *e);
 
+/* Parents come first: what is added later wins. */
 static int walk_parent(struct walk *w, const struct oci_reference *reference, unsigned depth,
                        struct error *e) {
         _cleanup_artifact_ struct oci_artifact parent = { 0 };

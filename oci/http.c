@@ -8,7 +8,11 @@
  *
  * The loop is a multi handle's, although it runs one transfer, because curl_easy_perform() calls its progress
  * function only about once a second while nothing arrives. Connections belong to the session's multi handle
- * and stay warm there.
+ * and stay warm there. The pool keeps IDLE_SESSIONS; more are made when more threads ask at once, and freed
+ * when they are given back.
+ *
+ * oci_http_prepare() is for the engine's transfers too (blob.c): their handles are not reset, so what one
+ * transfer sets and the next does not want has to be listed there.
  *
  * What a hostile server can do to us is bounded by libcurl's cap on headers, max_body, and TOTAL_TIMEOUT_MS.
  */
@@ -35,22 +39,22 @@
 
 struct session {
         struct session *next;
-        CURLM *multi;
-        CURL *easy;
-        char detail[CURL_ERROR_SIZE];
+        CURLM *multi;                 /* has the connections */
+        CURL *easy;                   /* reset before each request */
+        char detail[CURL_ERROR_SIZE]; /* libcurl's words for the last failure */
 };
 
 struct oci_http {
         pthread_mutex_t lock; /* guards what follows */
-        struct session *idle;
+        struct session *idle; /* the one used last comes first */
         unsigned n_idle;
 };
 
 /* What the write callback knows. */
 struct sink {
         struct buf *body;
-        size_t max;
-        bool cut, full;
+        size_t max;     /* bytes */
+        bool cut, full; /* more is wanted to be cut; there was more */
 };
 
 bool oci_cancel_wanted(const struct oci_cancel *c) {
@@ -108,7 +112,9 @@ int oci_http_prepare(CURL *easy, const struct oci_http_target *t) {
         SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
         SET(CURLOPT_FAILONERROR, 0L);
         SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-        SET(CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
+        /* Refused while a transfer that never had a connection has left its buffer behind (libcurl 7.88): the
+         * next transfer uses that one, which has this size. */
+        (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
         SET(CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
         SET(CURLOPT_LOW_SPEED_LIMIT, LOW_SPEED_BYTES);
         SET(CURLOPT_LOW_SPEED_TIME, LOW_SPEED_SECONDS);
@@ -120,6 +126,7 @@ int oci_http_prepare(CURL *easy, const struct oci_http_target *t) {
         return ok ? 0 : -ENOMEM;
 }
 
+/* Never more than max bytes; whether more is a failure or the end is told by `cut`. */
 static size_t on_body(char *p, size_t size, size_t n, void *userdata) {
         struct sink *s = userdata;
         size_t len = size * n, room = s->max - s->body->len;
@@ -160,8 +167,10 @@ static struct session *session_take(struct oci_http *h) {
         return s->easy && s->multi ? take_ptr(s) : NULL;
 }
 
-static void session_give_back(struct oci_http *h, struct session *s) {
-        {
+/* The pool keeps a few; the others take their connections with them. @fit: its handle can be prepared again;
+ * one that could not may be broken for good. */
+static void session_give_back(struct oci_http *h, struct session *s, bool fit) {
+        if (fit) {
                 LOCK_SCOPE(&h->lock);
                 if (h->n_idle < IDLE_SESSIONS) {
                         s->next = h->idle;
@@ -227,6 +236,7 @@ static char *header_copy(CURL *easy, const char *name, size_t index) {
         return strdup(h->value);
 }
 
+/* Copies, because the handle forgets them with the next request. */
 static void response_fill(struct oci_http_response *r, CURL *easy) {
         char *location = NULL;
 
@@ -275,20 +285,14 @@ static long status_of(CURL *easy) {
         return status;
 }
 
-/* Runs the request on @s and says what came of it. */
-static int session_perform(struct oci_http_response *r, struct session *s, const struct oci_http_request *req,
-                           struct error *e) {
-        struct sink sink = { .body = &r->body, .max = req->max_body, .cut = req->cut };
-
-        /* Even a failure leaves what has arrived in @r: the caller releases it in any case. */
-        r->body = (struct buf)BUF_INIT(req->max_body);
-        if (session_set_up(s, req, &sink) < 0)
-                return error_set(e, ERROR_INTERNAL, "out of memory");
+/* Runs the request on @s, which has been set up, and says what came of it. */
+static int session_perform(struct oci_http_response *r, struct session *s, struct sink *sink,
+                           const struct oci_http_request *req, struct error *e) {
         r->code = session_run(s, req);
         if (r->code == CURLE_SSL_CONNECT_ERROR && says_no_tls(s->detail))
                 r->code =
                     CURLE_USE_SSL_FAILED; /* unlike a broken handshake, this is not worth trying again */
-        if (r->code == CURLE_WRITE_ERROR && sink.full && req->cut) {
+        if (r->code == CURLE_WRITE_ERROR && sink->full && req->cut) {
                 r->code = CURLE_OK;
                 r->was_cut = true;
         }
@@ -303,7 +307,7 @@ static int session_perform(struct oci_http_response *r, struct session *s, const
                 return 0;
         if (r->code == CURLE_ABORTED_BY_CALLBACK)
                 return error_set(e, ERROR_CANCELLED, "cancelled while waiting for a registry");
-        if (sink.full)
+        if (sink->full)
                 return error_set(e, ERROR_INVALID,
                                  "the answer is longer than the %zu bytes that are allowed for it",
                                  req->max_body);
@@ -312,14 +316,17 @@ static int session_perform(struct oci_http_response *r, struct session *s, const
 
 int oci_http_perform(struct oci_http_response *ret, struct oci_http *h, const struct oci_http_request *req,
                      struct error *e) {
+        struct sink sink = { .body = &ret->body, .max = req->max_body, .cut = req->cut };
         struct session *s = session_take(h);
         int r;
 
-        *ret = (struct oci_http_response){ .code = CURLE_OUT_OF_MEMORY };
+        /* Even a failure leaves what has arrived in @ret: the caller releases it in any case. */
+        *ret = (struct oci_http_response){ .code = CURLE_OUT_OF_MEMORY, .body = BUF_INIT(req->max_body) };
         if (!s)
                 return error_set(e, ERROR_INTERNAL, "out of memory");
-        r = session_perform(ret, s, req, e);
-        session_give_back(h, s);
+        bool fit = session_set_up(s, req, &sink) == 0;
+        r = fit ? session_perform(ret, s, &sink, req, e) : error_set(e, ERROR_INTERNAL, "out of memory");
+        session_give_back(h, s, fit);
         if (log_enabled_topics & (1u << LOG_TOPIC_HTTP)) {
                 _cleanup_free_ char *shown = oci_url_shown(req->target.url);
 

@@ -21,6 +21,7 @@ struct oci_cancel {
         bool (*cancelled)(void *userdata);
         void *userdata;
 };
+/* False if there is nothing to ask. */
 bool oci_cancel_wanted(const struct oci_cancel *c);
 /* Waits; false as soon as it is cancelled. */
 bool oci_cancel_sleep(const struct oci_cancel *c, int64_t ms);

@@ -145,6 +145,7 @@ static int read_auth(struct entry *x, const char *auth) {
         return x->credential.username ? keep_secret(&x->credential.password, colon + 1) : -ENOMEM;
 }
 
+/* "auth" wins over "username" and "password". */
 static int read_pair(struct entry *x, const json_t *value) {
         const char *auth, *username, *password;
 

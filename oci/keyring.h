@@ -22,6 +22,7 @@ struct oci_keyring;
 /* Docker's config.json: auths (host, host:port, https://host/v1/, host/path, *.globs). credHelpers and
  * credsStore are ignored here. ERROR_INVALID never quotes the document. */
 int oci_keyring_parse(struct oci_keyring **ret, const char *json, size_t len, struct error *e);
+/* The same from a file; ERROR_NOT_FOUND if there is none. */
 int oci_keyring_load(struct oci_keyring **ret, const char *path, struct error *e);
 /* One pair for the one registry that a request is about. */
 int oci_keyring_single(struct oci_keyring **ret, const char *username, const char *password, struct error *e);

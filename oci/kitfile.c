@@ -1,5 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kitfile: sections of objects, of which only path and digest matter here. */
+/*
+ * kitfile: sections of entries, of which only path and digest matter here.
+ *
+ *   {"model": {ENTRY, "parts": [ENTRY...]}, "code": [...], "datasets": [...], "docs": [...],
+ *    "prompts": [...], "mcpServers": [...]}
+ *   ENTRY: {"path": "...", "digest": "sha256:..."}; the digest only since KitOps 0.5
+ *
+ * Within a section entries keep their order, because without digests the n-th layer of a kind is the n-th
+ * entry of it (format_modelkit.c). The document itself is kept: kitfile_yaml.c prints all of it, and the
+ * paths are its.
+ */
 #include "oci/kitfile.h"
 
 #include <string.h>

@@ -36,6 +36,7 @@ struct kitfile {
         json_t *document;    /* owns the paths */
 };
 
+/* ERROR_INVALID: not JSON, not of this shape, or more than OCI_LAYERS_MAX entries. */
 int oci_kitfile_parse(struct kitfile *ret, const char *json, size_t len, struct error *e);
 void oci_kitfile_done(struct kitfile *k);
 #define _cleanup_kitfile_ _cleanup_(oci_kitfile_done)

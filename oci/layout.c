@@ -3,6 +3,13 @@
  * layout: the directory itself is named by whoever made the reference; everything in it is opened below it,
  * without symbolic links, and only if it is a regular file (O_NONBLOCK, so that a pipe that somebody put
  * there cannot hold us up).
+ *
+ *   DIR/oci-layout            its version, which has to be 1.x
+ *   DIR/index.json            what there is; a tag is the annotation org.opencontainers.image.ref.name
+ *   DIR/blobs/sha256/<hex>    manifests, configs and layers alike
+ *
+ * Small files are read whole and verified; layers are opened here and read by the engine, which verifies
+ * them.
  */
 #include "oci/layout.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * manifest: OCI manifests and indexes and Docker's equivalents, parsed and validated; and the choice of a
- * platform.
+ * manifest: OCI manifests and indexes and Docker's equivalents, parsed and validated (image-spec manifest.md,
+ * image-index.md; manifest.c); and the choice of a platform (platform.c).
  *
  * Both kinds of document are one type, because a reference may name either. All text belongs to the document
  * and lives as long as the manifest. Immutable once parsed.

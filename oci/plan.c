@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* plan: names of formats, and the end of a plan. How plans are made: plan_builder.c. */
+/*
+ * plan: names of formats, and the end of a plan. How plans are made: plan_builder.c.
+ *
+ * The names are in the records of models (cache/record.c), in metrics and in the output of the CLI: one that
+ * is changed makes cached models unreadable.
+ */
 #include "oci/plan.h"
 
 #include <errno.h>
@@ -20,6 +25,11 @@ int plan_format_parse(const char *name) {
                 if (strcmp(names[f], name) == 0)
                         return f;
         return -EINVAL;
+}
+
+/* The path is none of it: it says where the tree has the blob, not what the blob is. */
+bool plan_blob_is_same(const struct plan_blob *a, const struct plan_blob *b) {
+        return a->packing == b->packing && a->codec == b->codec && digest_equal(&a->digest, &b->digest);
 }
 
 void model_plan_free(struct model_plan *p) {

@@ -41,6 +41,9 @@ struct plan_blob {
         bool whiteouts;   /* tar: OCI whiteouts and opaque directories mean something */
 };
 
+/* The same bytes, unpacked in the same way: one transfer is enough for both. */
+bool plan_blob_is_same(const struct plan_blob *a, const struct plan_blob *b);
+
 /* A file that no blob holds, made from the manifest's config. */
 struct plan_file {
         char *path; /* clean, in the artifact */

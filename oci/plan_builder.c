@@ -3,6 +3,16 @@
  * plan_builder: blobs in the order in which they are added; later ones win. The rules that look at all of
  * them together run in plan_builder_finish(), before the selection, so that an artifact is good or bad for
  * everybody alike.
+ *
+ *   check_paths          two different files in one place, a file where a directory has to be: ERROR_INVALID;
+ *                        the same file twice: one of them
+ *   root                 the selection's, if it has one, in place of the format's
+ *   leave_out_made       files that are made of the config, if a blob is in their place or nobody wants them
+ *   leave_out_unwanted   raw files that the selection does not want; archives stay, their names are not known
+ *   sum_up               bytes on the wire
+ *
+ * With a root that counts only if it is present, a file outside of it stays: whether there is such a root may
+ * depend on an archive.
  */
 #include "oci/plan_builder.h"
 

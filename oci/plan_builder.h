@@ -20,6 +20,7 @@ struct plan_builder {
         unsigned source;    /* of the blobs that are added from now on */
 };
 
+/* An empty plan of one source, the artifact's own repository. @manifest: its digest. */
 int plan_builder_init(struct plan_builder *b, const struct oci_reference *reference,
                       const struct digest *manifest, enum plan_format format, struct error *e);
 void plan_builder_done(struct plan_builder *b);

@@ -2,8 +2,11 @@
 /*
  * platform: which entry of an index is for this node.
  *
- * First the exact platform, then, if no variant was asked for, the first of the architecture; then a sole
- * entry that does not care. Entries that are not manifests at all and BuildKit's attestations do not count.
+ *   1. the exact platform, with the variant that is meant where none is written (arm64 is v8, arm is v7)
+ *   2. if no variant was asked for: the first of the same os and architecture
+ *   3. a sole entry that does not care: an artifact, or an image without a platform
+ *
+ * Entries that are not manifests at all and BuildKit's attestations do not count.
  */
 #include <string.h>
 #include <sys/utsname.h>

@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * reference: taken apart from the right, because only the end is unambiguous: the digest behind the last '@',
- * the tag behind the last ':' after the last '/', then host and repository at the first '/'. What is left is
- * checked against the grammar of distribution's reference package, byte by byte; nothing here looks anything
- * up.
+ * the tag behind the last ':' after the last '/', then host and repository at the first '/'.
+ *
+ *   [oci://] registry.example.com:5000 / models/llama : 1 @ sha256:...
+ *                   take_name()                  take_tag()  take_digest()
+ *   oci-layout: /mnt/models : 1
+ *               take_directory()
+ *
+ * What is left is checked against the grammar of distribution's reference package, byte by byte; nothing here
+ * looks anything up. A first component is a host if it has a dot or a port or is "localhost"; otherwise the
+ * host is Docker Hub. Errors quote the reference, but not one that has a user in it, who may have a password.
  */
 #include "oci/reference.h"
 
@@ -66,6 +73,7 @@ static bool repository_is_valid(const char *s) {
         }
 }
 
+/* One part of a host name, between dots (RFC 1123). */
 static bool label_is_valid(const char *s, size_t n) {
         if (n == 0 || n > HOST_LABEL_MAX || s[0] == '-' || s[n - 1] == '-')
                 return false;
@@ -102,6 +110,7 @@ static bool host_is_valid(const char *s) {
         }
 }
 
+/* Docker's rule. */
 static bool looks_like_host(const char *s) {
         return strpbrk(s, ".:") || strcasecmp(s, "localhost") == 0;
 }
@@ -320,4 +329,11 @@ bool oci_reference_wants_always(const struct oci_reference *r) {
 
 char *oci_reference_pinned(const struct oci_reference *r, const struct digest *digest) {
         return compose(r, digest);
+}
+
+int oci_reference_origin(struct digest *ret, const struct oci_reference *r) {
+        _cleanup_free_ char *name = NULL;
+        int n = asprintf(&name, "%s/%s", r->is_layout ? "oci-layout:" : r->host, r->repository);
+
+        return n < 0 ? -ENOMEM : digest_of(ret, name, (size_t)n);
 }

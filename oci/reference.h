@@ -4,6 +4,9 @@
  *
  * Docker Hub's short names follow Docker's rules ("busybox" is docker.io/library/busybox:latest). With tag
  * and digest the digest decides. The text is canonical: what is accepted prints back to an equal reference.
+ *
+ * Plain data, immutable once parsed. References come from pods and from artifacts: whoever parses one that an
+ * artifact wrote has to refuse layouts, which name directories of this node.
  */
 #pragma once
 
@@ -33,5 +36,7 @@ DEFINE_CLEANUP(struct oci_reference *, oci_reference_free);
 
 /* Kubernetes' default: Always for the tag "latest", IfNotPresent for other tags and for digests. */
 bool oci_reference_wants_always(const struct oci_reference *r);
+/* Names the repository, whatever tag or digest: equal for references that one permission to read covers. */
+int oci_reference_origin(struct digest *ret, const struct oci_reference *r);
 /* The text with @digest instead of tag: "host/repo@sha256:…"; to be freed. */
 char *oci_reference_pinned(const struct oci_reference *r, const struct digest *digest);

@@ -1,7 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * selection: a root and two lists of globs. Everything comes from pod specs and is bounded here, once.
- * Every path of an artifact is matched with every glob, so these are compiled at the start.
+ * selection: a root and two lists of globs. Everything comes from pod specs and is bounded here, once. Every
+ * path of an artifact is matched with every glob, so these are compiled at the start.
+ *
+ * The key names the tree that comes out of it. It is SHA-256 over these texts, each with its NUL:
+ *
+ *   "modelstage-tree-1", manifest digest, "root" or "default", root,
+ *   "include", globs in order, "", "exclude", globs in order, ""
+ *
+ * The platform is not in it, because it has already chosen the manifest. Whoever changes the list changes the
+ * first text, and every cached model gets another key.
  */
 #include "oci/selection.h"
 

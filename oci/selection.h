@@ -1,5 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* selection: which part of an artifact becomes the tree that pods see. */
+/*
+ * selection: which part of an artifact becomes the tree that pods see.
+ *
+ *   artifact --platform--> manifest --root--> a directory of it --include, exclude--> the files of the volume
+ *
+ * Made from volume attributes or the command line, checked once when it is made, immutable afterwards: any
+ * thread may use it. NULL is the selection that asks for nothing in particular.
+ */
 #pragma once
 
 #include "base/digest.h"

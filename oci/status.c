@@ -1,4 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * status: from a refusal to one sentence.
+ *
+ *   404, 410, 400 with a code of "no such thing"     ERROR_NOT_FOUND
+ *   401                                              ERROR_UNAUTHENTICATED
+ *   403                                              ERROR_DENIED
+ *   408, 429, 5xx, and what makes no sense           ERROR_UNAVAILABLE
+ *
+ * The registry's words stand in it, because they often are the only explanation. They are hostile: whoever
+ * made the pod reads them, and a registry may echo what we sent it. So secrets are taken out before anything
+ * is cut, all that is not printable ASCII becomes a blank, and a code is capitals and underscores or nothing.
+ *
+ * No state; any thread.
+ */
 #include "oci/status.h"
 
 #include <ctype.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* time_text: strict in form and range, lenient in what RFC 3339 leaves open (lower-case t and z, a blank for
- * the t). */
+/*
+ * time_text: strict in form and range, lenient in what RFC 3339 leaves open (lower-case t and z, a blank for
+ * the t). How long a month is is left to timegm(): a 31st of April is the 1st of May.
+ */
 #include "oci/time_text.h"
 
 #include <ctype.h>

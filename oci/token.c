@@ -24,11 +24,11 @@
 #define WAIT_SLICE_MS 100 /* how often one who waits for another's request looks at `cancel` */
 
 struct entry {
-        struct digest key;
-        bool used;
-        char *token;
-        int64_t expires_ms; /* monotonic; of @token */
-        bool in_flight;
+        struct digest key;    /* of realm, service, scope and credential */
+        bool used;            /* the place is taken */
+        char *token;          /* NULL: none now */
+        int64_t expires_ms;   /* monotonic; of @token */
+        bool in_flight;       /* a thread asks for it without the lock; the entry must stay */
         unsigned waiting;     /* threads; the entry must stay */
         uint64_t flights;     /* finished ones */
         struct error failure; /* of the last flight; kind ERROR_NONE: it succeeded */
@@ -36,18 +36,18 @@ struct entry {
 };
 
 struct remembered {
-        struct digest key;
+        struct digest key; /* of origin and repository */
         bool used;
         struct oci_challenge challenge;
         uint64_t age;
 };
 
 struct oci_tokens {
-        pthread_mutex_t lock; /* guards what follows */
-        pthread_cond_t landed;
+        pthread_mutex_t lock;  /* guards what follows */
+        pthread_cond_t landed; /* a flight is over */
         struct entry entries[TOKENS_MAX];
         struct remembered challenges[CHALLENGES_MAX];
-        uint64_t clock;
+        uint64_t clock; /* of `age`: one more with each use */
 };
 
 static void wipe(char **secret) {
@@ -225,6 +225,7 @@ static struct oci_challenge challenge_copy(const struct oci_challenge *c) {
                                        .scope = copy_or_null(c->scope) };
 }
 
+/* The place of @key, or with @make one for it: a free one or the one used longest ago. */
 static struct remembered *remembered_find(struct oci_tokens *t, const struct digest *key, bool make) {
         struct remembered *oldest = &t->challenges[0];
 

@@ -13,6 +13,7 @@
 #include "oci/keyring.h"
 
 struct oci_tokens;
+/* Starts empty; nothing is ever written to disk. */
 int oci_tokens_new(struct oci_tokens **ret, struct error *e);
 void oci_tokens_free(struct oci_tokens *t);
 DEFINE_CLEANUP(struct oci_tokens *, oci_tokens_free);

@@ -28,6 +28,7 @@ static char *scope_of(const struct oci_token_request *q) {
         return asprintf(&own, "repository:%s:pull", q->repository) < 0 ? NULL : own;
 }
 
+/* Several scopes are several parameters. */
 static int scopes_add(char **url, const struct oci_token_request *q) {
         _cleanup_free_ char *scope = scope_of(q);
         char **list = scope ? text_split(scope, ' ') : NULL;

@@ -1,8 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * url: addresses by libcurl's parser, so that what is judged here is what libcurl connects to (numeric hosts
- * such as 0x7f.1 are put in order by it). Names are not resolved: a name that leads to a private address is
- * how many companies run their token service; a literal in a challenge is not.
+ * such as 0x7f.1 are put in order by it).
+ *
+ *   where a host leads       redirect may go there   token service may be there
+ *   public, or any name      yes                     yes
+ *   private, loopback        yes                     only if the registry is that host
+ *   link-local               only likewise           only likewise
+ *
+ * Neither may take us from https to http, nor name a user. All of loopback counts as one host. Names are not
+ * resolved: a name that leads to a private address is how many companies run their token service; a literal
+ * in a challenge is not.
  */
 #include "oci/url.h"
 
@@ -107,6 +115,7 @@ bool oci_url_is_https(const char *url) {
         return strncasecmp(url, "https://", 8) == 0;
 }
 
+/* In host byte order. */
 static enum reach reach_of_ipv4(uint32_t a) {
         if (a >> 24 == 127 || a == 0)
                 return REACH_LOOPBACK;

@@ -2,6 +2,10 @@
 /*
  * url: what an address says about where it leads: its origin, a form of it that may be shown to people, and
  * whether a hostile registry may send us there.
+ *
+ * A registry can name an address in a redirect or as the realm of its token service, and so have this node,
+ * which may stand inside a private network, send requests and credentials there. The two checks below are
+ * what stands against that.
  */
 #pragma once
 
@@ -21,6 +25,7 @@ char *oci_url_shown(const char *url);
 /* "host" or "host:port" as the address has it; to be freed; NULL: not an address. */
 char *oci_url_host(const char *url);
 
+/* By its scheme alone; what is no URL is not. */
 bool oci_url_is_https(const char *url);
 
 /*

@@ -31,6 +31,7 @@ struct arena {
         bool wanted; /* somebody asked ARENA_WINDOW in vain */
 };
 
+/* Segments of @n that are for ARENA_OUTPUT; see the head of the file. */
 static size_t output_share(size_t n, unsigned threads) {
         size_t share = n / 8, want = (size_t)threads * ARENA_OUTPUT_PER_THREAD, least = (size_t)threads * 3;
 

@@ -49,7 +49,9 @@ int arena_new(struct arena **ret, uint64_t bytes, unsigned threads, struct error
 void arena_free(struct arena *a); /* every segment has returned */
 DEFINE_CLEANUP(struct arena *, arena_free);
 
+/* Tells the ring about the memory, for writes without page pinning. On the ring's thread. */
 void arena_register(struct arena *a, struct ring *r);
+/* How many the pool has in all, and how many nobody has now. */
 size_t arena_segments(const struct arena *a, enum arena_pool pool);
 size_t arena_available(struct arena *a, enum arena_pool pool);
 /* @wake(@userdata) runs, once, when a segment returns to ARENA_WINDOW after somebody wanted one in vain. */
@@ -59,5 +61,7 @@ void arena_on_return(struct arena *a, void (*wake)(void *userdata), void *userda
  * arena. */
 bool arena_take(struct arena *a, struct segment **ret, size_t n, unsigned *held, size_t limit);
 struct segment *arena_wait(struct arena *a); /* one of ARENA_OUTPUT */
+/* One more owner, so that a segment that is being written stays after its reader is through with it. The
+ * last one to let go gives it back, from any thread. */
 void arena_ref(struct arena *a, struct segment *s);
 void arena_unref(struct arena *a, struct segment *s);

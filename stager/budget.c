@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * Connections are counted twice, for the node and for a host. A host has a place in the table while it has
+ * connections. What it bears is learnt from its answers; more than per_host it never gets.
+ *
+ *   429, 503                         limit = its connections less the one that was refused, at least 1
+ *   GOOD_BEFORE_MORE good answers    limit + 1, once there is a limit
+ *
  * The rate is a bucket that may go below zero: a whole range is spent when it is asked for, and nothing more
  * is asked for until the bucket has filled again. It holds at most BURST_MS worth of bytes, so that an idle
  * node does not save up.

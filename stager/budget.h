@@ -14,18 +14,18 @@
 #define BUDGET_HOST_MAX 256
 
 struct budget_host {
-        char name[BUDGET_HOST_MAX];
-        unsigned used;  /* 0: the place is free */
-        unsigned limit; /* what the host was seen to bear; 0: nothing is known against it */
-        unsigned good;  /* answers since the limit was last moved */
+        char name[BUDGET_HOST_MAX]; /* "host[:port]"; may be stale while the place is free */
+        unsigned used;              /* connections; 0: the place is free */
+        unsigned limit;             /* what the host was seen to bear; 0: nothing is known against it */
+        unsigned good;              /* answers since the limit was last moved */
 };
 
 struct budget {
-        unsigned connections, per_host, used;
-        struct budget_host *hosts; /* as many as connections */
-        uint64_t rate;             /* bytes a second; 0: unlimited */
-        int64_t credit;            /* bytes that may be asked for; negative: wait */
-        uint64_t refilled_ns;
+        unsigned connections, per_host, used; /* at most, of one host at most, now */
+        struct budget_host *hosts;            /* as many as connections */
+        uint64_t rate;                        /* bytes a second; 0: unlimited */
+        int64_t credit;                       /* bytes that may be asked for; negative: wait */
+        uint64_t refilled_ns;                 /* monotonic; 0: never */
 };
 
 int budget_init(struct budget *b, unsigned connections, unsigned per_host, uint64_t rate); /* -ENOMEM */

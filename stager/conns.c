@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * conns: a fixed number of connections, each an easy handle that is used again and again.
+ *
  *   conn:  idle -> busy (one range of one fetch) -> idle
  *                   \-> paused (a stream without memory or credit) -> busy
  *
@@ -7,8 +9,14 @@
  * a large one. Each fetch may hold its share of the arena: when one more comes the shares shrink, and who
  * holds more gets no new range until it has read that off.
  *
- * An answer is judged twice: its headers before the first byte is stored, and the whole when it ends. curl's
- * connections live in the multi handle and are kept open from range to range.
+ * An answer is judged twice: its headers before the first byte is stored, and the whole when it ends.
+ *
+ *   all of the range is here  the range is gone
+ *   RETRY, LOCATE             the range waits for its time, or until the blob has been located again
+ *   NO_RANGES                 all requests of the blob are dropped, one stream takes their place (degrade())
+ *   FATAL                     the transfer fails
+ *
+ * curl's connections live in the multi handle and are kept open from range to range.
  */
 #include "stager/conns.h"
 
@@ -19,17 +27,17 @@
 #include <assert.h>
 
 #define CONN_MAGIC 0x434f4e4eu
-#define IDLE_MS 60000
+#define IDLE_MS 60000 /* conns_run() is called again after that in any case */
 
 struct conn {
         unsigned magic;
         struct conns *conns;
         CURL *easy;
-        struct fetch *fetch; /* NULL: idle */
-        struct range *range;
-        uint64_t from, to; /* as asked for */
-        int place;         /* in the budget */
-        bool judged, paused;
+        struct fetch *fetch;      /* NULL: idle */
+        struct range *range;      /* RUNNING; NULL: idle */
+        uint64_t from, to;        /* as asked for; [from, to) */
+        int place;                /* in the budget */
+        bool judged, paused;      /* the headers are; on_data() refused what curl gave, until resume() */
         size_t taken;             /* of what curl gives again after a pause */
         enum oci_verdict verdict; /* of the headers */
         struct error error;       /* why, unless the verdict is OK */
@@ -41,9 +49,9 @@ struct conns {
         struct sockets *sockets;
         struct budget budget;
         struct conn *all;
-        unsigned n;
-        size_t range_segments; /* as set */
-        unsigned per_host;
+        unsigned n;            /* engine.connections */
+        size_t range_segments; /* engine.rangeSize; small blobs get shorter ranges, see limits_of() */
+        unsigned per_host;     /* engine.connectionsPerHost */
         struct fetch *fetches; /* the next one's turn is the first's */
         unsigned n_fetches;
 };
@@ -69,6 +77,7 @@ static struct fetch_limits limits_of(const struct conns *c, const struct fetch *
         return l;
 }
 
+/* Judged once an answer, at its first byte. */
 static bool headers_are_good(struct conn *c) {
         if (!c->judged) {
                 c->verdict = oci_blob_judge_headers(c->fetch->blob, c->easy, c->from, c->to, &c->error);
@@ -133,6 +142,7 @@ static void make_idle(struct conn *c) {
         c->range = NULL;
 }
 
+/* Hands @r over to the idle @c. A request that cannot even begin fails the transfer. */
 static void start(struct conn *c, struct fetch *f, struct range *r, int place) {
         struct error e = { .kind = ERROR_NONE };
 
@@ -154,6 +164,7 @@ static void start(struct conn *c, struct fetch *f, struct range *r, int place) {
         }
 }
 
+/* All requests of @f, without a word to it. */
 static void abort_requests(struct conns *c, const struct fetch *f) {
         for (unsigned i = 0; i < c->n; i++) {
                 struct conn *x = &c->all[i];
@@ -184,11 +195,13 @@ static bool is_throttling(CURL *easy) {
         return code == 429 || code == 503;
 }
 
+/* The server does not do ranges: what runs is thrown away, one stream begins. */
 static void degrade(struct conns *c, struct fetch *f) {
         abort_requests(c, f);
         fetch_become_stream(f);
 }
 
+/* One request is over: verdict, budget, metrics, and the range back to its fetch. */
 static void finished(struct conn *c, CURLcode code) {
         struct fetch *f = c->fetch;
         struct range *r = c->range;
@@ -274,6 +287,7 @@ static bool start_one(struct conns *c, struct fetch *f, int64_t now_ms, int64_t 
         return true;
 }
 
+/* The first fetch becomes the last. */
 static void rotate(struct conns *c) {
         struct fetch *f = c->fetches, **end = &c->fetches;
 
@@ -286,6 +300,7 @@ static void rotate(struct conns *c) {
         *end = f;
 }
 
+/* One request for each fetch in turn, until a whole round has found nothing to start. */
 static void start_all(struct conns *c, int64_t *wait_ms) {
         int64_t now = time_monotonic_ms();
 

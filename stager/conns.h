@@ -16,6 +16,8 @@ int conns_new(struct conns **ret, const struct settings *s, struct arena *a, str
 void conns_free(struct conns *c);
 DEFINE_CLEANUP(struct conns *, conns_free);
 
+/* From now on the fetch takes part in the round robin. Attaching and detaching belong to the reactor's
+ * turn, not to a callback of curl. */
 void conns_attach(struct conns *c, struct fetch *f);
 void conns_detach(struct conns *c, struct fetch *f); /* ends its requests; nobody touches @f any more */
 /* Takes note of requests that have ended, starts new ones, resumes paused ones. Milliseconds until there may

@@ -119,6 +119,7 @@ int control_list(struct rpc_call *call, const ProtobufCMessage *m, void *userdat
 
 /* ---- Mount, Unmount ---- */
 
+/* The rest of what a target may be is the cache's to say. */
 static int check_target(const char *target, struct error *e) {
         if (*target != '/')
                 return error_set(e, ERROR_INVALID, "the target \"%s\" is not an absolute path", target);

@@ -2,6 +2,13 @@
 /*
  * Inspect: a model that is in the cache, from its record and its tree. Never asks a registry: `modelstage
  * inspect --remote` does that without a daemon.
+ *
+ *   reference, selection -> cache_model_match -> one model
+ *      record (JSON)  -> layers, annotations
+ *      tree           -> files; headers of safetensors and GGUF files -> tensors_json
+ *
+ * The answer borrows from all of these, so struct inspection keeps them until it is sent. The list of files
+ * is cut where the message would become too large for the client; headers of the others are still read.
  */
 #include "stager/control_message.h"
 
@@ -12,8 +19,8 @@
 #include "stager/tensors.h"
 
 /* A client takes answers of up to 64 MiB. */
-#define FILES_BYTES_MAX (32u << 20)
-#define FILE_OVERHEAD 32
+#define FILES_BYTES_MAX (32u << 20) /* of names and overhead, in one answer */
+#define FILE_OVERHEAD 32            /* bytes of a file beside its name, about */
 #define FILES_MAX 100000 /* in one answer; `size` and the file count of `ls` still tell the whole */
 
 struct inspection { /* an answer and all that it points into */
@@ -23,8 +30,8 @@ struct inspection { /* an answer and all that it points into */
         Modelstage__V1__File *file_messages;
         Modelstage__V1__Layer *layers;
         Modelstage__V1__InspectResponse__AnnotationsEntry *annotations;
-        json_t *record;
-        char *tensors;
+        json_t *record; /* layers and annotations point into it */
+        char *tensors;  /* JSON text, or NULL */
         char digest[DIGEST_TEXT_SIZE];
 };
 

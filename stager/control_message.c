@@ -49,6 +49,7 @@ int control_selection_parse(struct oci_selection **ret, const Modelstage__V1__Se
         return oci_selection_new(ret, non_empty(s->root), include, exclude, non_empty(s->platform), e);
 }
 
+/* ERROR_INVALID: a value of a newer client. */
 static int policy_parse(enum stage_policy *ret, Modelstage__V1__PullPolicy policy, struct error *e) {
         switch (policy) {
         case MODELSTAGE__V1__PULL_POLICY__DEFAULT:
@@ -96,6 +97,7 @@ void control_request_clear(struct control_request *r) {
         *r = (struct control_request){ 0 };
 }
 
+/* proto3 counts bytes in int64. */
 static int64_t to_int64(uint64_t v) {
         return v > INT64_MAX ? INT64_MAX : (int64_t)v;
 }

@@ -6,14 +6,16 @@
 #include "proto/modelstage.pb-c.h"
 #include "stager/control.h"
 
-/* What a client asks to be staged; owns its parts. @stage points into them. */
+/* What a client asks to be staged. Owns its parts, which @stage points to; stager_stage() copies them. */
 struct control_request {
         struct oci_reference *reference;
         struct oci_selection *selection;
         struct oci_keyring *keyring;
         struct stage_request stage;
 };
+/* *ret is NULL if the message has no selection. ERROR_INVALID. */
 int control_selection_parse(struct oci_selection **ret, const Modelstage__V1__Selection *s, struct error *e);
+/* @docker_config: a config.json; "": none. ERROR_INVALID. */
 int control_request_parse(struct control_request *ret, const char *reference,
                           const Modelstage__V1__Selection *s, Modelstage__V1__PullPolicy policy,
                           const char *docker_config, struct error *e);
@@ -30,5 +32,6 @@ struct control_job {
 int control_job_fill(struct control_job *ret, const struct stage_progress *p);
 void control_job_clear(struct control_job *j);
 
+/* The handlers; userdata is a struct control. They run on the server's workers, many at once. */
 rpc_handler control_warm, control_status, control_list, control_inspect, control_mount, control_unmount,
     control_remove, control_pin, control_disk_free, control_version;

@@ -5,6 +5,9 @@
  * A warming is a job of the node; the call only watches it. When the client leaves, the call ends and the job
  * goes on, with one exception: a model that is to be pinned or to expire gets that when it is ready, so such
  * a call stays until then, or until the daemon stops (control_stop()).
+ *
+ *   Warm     progress every PROGRESS_MS, then the outcome; with `detach` "accepted" at once, then nothing
+ *   Status   the list of jobs once; with `watch` again after each interval, until the client leaves
  */
 #include "stager/control_message.h"
 
@@ -21,6 +24,8 @@ void control_stop(struct control *c) {
         atomic_store(&c->stopping, true);
 }
 
+/* Pins or lets expire what is ready now. A pin that was there before stays, and an expiry unless there is
+ * a new one. */
 static int keep(struct control *c, const Modelstage__V1__WarmRequest *req, const struct stage_outcome *o,
                 struct error *e) {
         _cleanup_(cache_model_freep) struct cache_model *m = NULL;

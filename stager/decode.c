@@ -10,14 +10,14 @@
 #include <stdlib.h>
 #include <zstd.h>
 
-#define ZSTD_WINDOW_LOG_MAX 27
+#define ZSTD_WINDOW_LOG_MAX 27 /* 128 MiB, allocated only if a frame asks for it */
 
 struct decoder {
         enum plan_codec codec;
-        bool inside;     /* of a member or frame */
-        bool padding;    /* only zeros may follow */
-        size_t complete; /* members or frames */
-        struct inflate_state *gzip;
+        bool inside;                /* of a member or frame; the input must not end there */
+        bool padding;               /* only zeros may follow */
+        size_t complete;            /* members or frames */
+        struct inflate_state *gzip; /* one of these two, by @codec; the other is NULL */
         ZSTD_DCtx *zstd;
 };
 

@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* decode: gzip (several members) and zstd (several frames) in bounded memory. The input is hostile. */
+/*
+ * decode: gzip (several members) and zstd (several frames) in bounded memory. The input is hostile.
+ *
+ *   decoder_new -> decoder_run (until it wants input, with each piece of it) -> decoder_end -> decoder_free
+ *
+ * It keeps state between the pieces, but not the pieces. One thread at a time.
+ */
 #pragma once
 
 #include "base/cleanup.h"

@@ -19,4 +19,5 @@ struct disk_op {
         struct disk_op *next; /* on its way to the reactor */
 };
 
+/* Never waits. On the reactor's own thread the operation begins at once, otherwise in its next turn. */
 void disk_submit(struct reactor *r, struct disk_op *op);

@@ -3,9 +3,12 @@
  * The engine's threads and its queue. A transfer waits in the queue until one of ENGINE_BLOB_THREADS is free;
  * more would only share the same cores, connections and memory in smaller pieces.
  *
- *   queued -> running -> done() -> transfer_free() by its owner
+ *   engine_start --> queued --> running on a blob thread --> done() --> transfer_free() by its owner
+ *                       \-- cancelled --> bury_main() ------^
  *
- * One that is cancelled while it is queued ends at once, on a thread that does nothing else.
+ * One that is cancelled while it is queued ends at once, on a thread that does nothing else. When the engine
+ * stops, what runs is cancelled, and the blob threads take what is queued and cancel it: done() runs for
+ * each.
  *
  * From done() on the transfer belongs to its owner, who may free it there and then: nothing here touches it
  * after that.
@@ -61,6 +64,7 @@ static struct transfer *take_cancelled(struct engine *g) {
         return NULL;
 }
 
+/* Before done(), after which stop() must not touch it. */
 static void leave(struct engine *g, unsigned place) {
         LOCK_SCOPE(&g->lock);
         g->running[place] = NULL;

@@ -27,13 +27,13 @@ const char *engine_io(const struct engine *g); /* "uring" or "posix" */
 /* What the blob is and where it goes. Everything is borrowed until the transfer is done. */
 struct transfer_order {
         struct oci_blob *source;
-        struct digest digest;
-        uint64_t size;
+        struct digest digest; /* of the bytes on the wire */
+        uint64_t size;        /* of them, exact */
         enum plan_packing packing;
         enum plan_codec codec;
-        int dir_fd;  /* PLAN_RAW: the file "blob" is made in it; PLAN_TAR: the directory "tree" */
-        mode_t mode; /* of a raw file; 0: 0444 */
-        int64_t mtime;
+        int dir_fd;    /* PLAN_RAW: the file "blob" is made in it; PLAN_TAR: the directory "tree" */
+        mode_t mode;   /* of a raw file; 0: 0444. Always readable by all, writable by the owner alone */
+        int64_t mtime; /* of a raw file, seconds since 1970; 0 is set as it is */
         /* Called before bytes beyond @size are written (archives that grow when decoded); a failure ends the
          * transfer. */
         int (*grow)(void *userdata, uint64_t bytes, struct error *e);
@@ -45,10 +45,10 @@ struct transfer_result {
         uint64_t bytes, files; /* placed */
 };
 struct transfer_progress {
-        uint64_t done;     /* bytes verified so far, in order */
-        uint64_t received; /* bytes received, with those received twice */
-        unsigned connections;
-        uint64_t retries;
+        uint64_t done;        /* bytes verified so far, in order */
+        uint64_t received;    /* bytes received, with those received twice */
+        unsigned connections; /* now */
+        uint64_t retries;     /* requests that were asked for again */
 };
 
 struct transfer;

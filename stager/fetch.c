@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * fetch: the ranges of one blob that are asked for, or will be.
+ *
+ *   0 ............. pos---------->end ......... pos------>end   next ...................... size
+ *   here            a range, asked for   here   another one     no range, no segments yet
+ *
  * Ranges are kept by position, so the first that is READY is the one nearest to the front. New ones are only
- * made behind all others and only while the fetch's share of the arena lasts. All positions but that of a
- * retry are multiples of SEGMENT_SIZE: one segment belongs to one range, and what is written with O_DIRECT is
- * aligned.
+ * made behind all others and only while the fetch's share of the arena lasts; one that is complete is gone.
+ * All positions but that of a retry are multiples of SEGMENT_SIZE: one segment belongs to one range, and what
+ * is written with O_DIRECT is aligned.
+ *
+ * A range that fails goes on where it stopped. Its tries are counted only in a row: PROGRESS bytes forgive
+ * them.
  */
 #include "stager/fetch.h"
 
@@ -100,6 +108,7 @@ static bool extend(struct fetch *f, size_t n, size_t limit) {
         return true;
 }
 
+/* A new range behind all others, with its segments; NULL: no memory now, or nothing left. */
 static struct range *next_new(struct fetch *f, const struct fetch_limits *l) {
         uint64_t pos = window_next(f->window);
 
@@ -163,6 +172,7 @@ void fetch_become_stream(struct fetch *f) {
         log_debug(FETCH, "%s does not honour ranges: one stream", f->host);
 }
 
+/* Into the segments that are held, showing the reader each time there is enough to be woken for. */
 static void copy(struct fetch *f, struct range *r, const char *data, size_t len) {
         while (len > 0 && r->pos < r->end) {
                 struct segment *s = window_at(f->window, r->pos);
@@ -249,6 +259,7 @@ static int64_t backoff_ms(unsigned tries) {
         return wait / 2 + random() % (wait / 2 + 1); /* jitter: many nodes see the same failure */
 }
 
+/* Back to READY with a time to wait, or the end of the transfer after too many tries. */
 static void try_again(struct fetch *f, struct range *r, const struct fetch_end *end, const struct error *e) {
         if (r->pos >= r->mark + PROGRESS)
                 r->tries = 0;

@@ -29,24 +29,24 @@ enum range_state { RANGE_READY, RANGE_RUNNING };
 struct range {
         struct range *next; /* by position */
         enum range_state state;
-        bool stream;       /* the whole blob from zero */
-        uint64_t pos, end; /* next byte to receive; one past the last */
-        uint64_t mark;     /* pos when it was last handed out; of a stream the furthest ever */
-        unsigned tries;    /* in a row without progress */
-        int64_t not_before_ms;
+        bool stream;           /* the whole blob from zero */
+        uint64_t pos, end;     /* next byte to receive; one past the last */
+        uint64_t mark;         /* pos when it was last handed out; of a stream the furthest ever */
+        unsigned tries;        /* in a row without progress */
+        int64_t not_before_ms; /* monotonic; of a READY one that has failed */
 };
 
 struct fetch {
-        struct fetch *next; /* the reactor's list */
-        struct oci_blob *blob;
+        struct fetch *next;    /* the reactor's list */
+        struct oci_blob *blob; /* these three are the transfer's and the engine's */
         struct window *window;
         struct arena *arena;
         struct place_file *file; /* not NULL: segments that are full are written to it */
-        uint64_t size;
-        struct range *ranges;
-        bool streaming;
-        bool failed;   /* the window has the reason */
-        unsigned held; /* segments; guarded by the arena */
+        uint64_t size;           /* of the blob */
+        struct range *ranges;    /* not complete yet, by position */
+        bool streaming;          /* the only range is the whole blob; for good, until fetch_reset() */
+        bool failed;             /* the window has the reason */
+        unsigned held;           /* segments; guarded by the arena */
 
         atomic_uint connections;
         atomic_uint_fast64_t received, retries;
@@ -59,6 +59,7 @@ struct fetch_limits {
         size_t range_segments; /* of one range */
 };
 
+/* All are kept by reference; @size: of the blob. */
 void fetch_init(struct fetch *f, struct arena *a, struct window *w, struct oci_blob *b, uint64_t size);
 void fetch_destroy(struct fetch *f);
 /* From the start, on the blob thread, while the reactor does not have it. Counters go on. */

@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * Two ways in, one way out:
+ *
+ *   at a registry    locate -> the first segment -> window; the reactor brings the rest -> next_of_window
+ *   in a layout      locate -> the file -> a segment of ARENA_OUTPUT, again and again   -> next_of_file
+ *                                                                      both -> digest -> the caller
+ *
  * The blob thread locates: it may block, the reactor may not. The first segment comes with the first answer;
  * a blob that is no larger is complete then and the reactor never hears of it. When an address expires the
- * reactor asks by WINDOW_LOCATE, which is heard when there is nothing left to read.
+ * reactor asks by WINDOW_LOCATE, which is heard when there is nothing left to read. A blob of no bytes is not
+ * located at all.
  */
 #include "stager/intake.h"
 
@@ -12,6 +19,7 @@
 #include <inttypes.h>
 #include <sys/stat.h>
 
+/* The address has expired; blocks. The reactor goes on when the window knows. */
 static int locate_again(struct transfer *t, struct error *e) {
         struct oci_blob *b = t->order.source;
         size_t none = 0;
@@ -25,6 +33,7 @@ static int locate_again(struct transfer *t, struct error *e) {
         return 0;
 }
 
+/* A layout's file is read by this thread, a segment at a time. */
 static int begin_file(struct intake *in, struct error *e) {
         const struct transfer *t = in->transfer;
         struct stat st;

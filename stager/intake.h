@@ -21,6 +21,7 @@ struct intake {
 int intake_begin(struct intake *in, struct transfer *t, struct error *e);
 /* The next bytes, valid until the next call: 1, 0 at the end, or a negative errno. */
 int intake_next(struct intake *in, const void **ret, size_t *ret_len, struct error *e);
+/* Reads to the end for the digest's sake alone: 0, or a negative errno. */
 int intake_drain(struct intake *in, struct error *e);
 int intake_digest(struct intake *in, struct digest *ret); /* after the end */
 void intake_end(struct intake *in);                       /* takes the fetch away from the reactor */

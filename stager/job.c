@@ -1,6 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a job, on its own thread: resolve, plan, claim the model, fetch what is missing, assemble.
+ * The life of a job, on its own thread.
+ *
+ *   job_wait_for_turn   no more than STAGER_MAX_RUNNING are at work
+ *   job_resolve         what the reference means: by the cache's tag, else by the registry
+ *      |   \-- the model is here and the asker may have it -----------------------> READY (hit)
+ *   job_plan            manifest -> plan -> key
+ *   job_obtain: job_claim            another job makes this key: wait for it. Else the key is ours
+ *      |        job_may_have_model   it is here, and not only for others ----------> READY (joined, hit)
+ *      |        job_make             list, hold and reserve, fetch (job_blobs.c),
+ *      |                             assemble --------------------------------------> READY (miss)
+ *   job_remember_tag    both names, pinned and as it was asked for
+ *
+ * A tag is remembered only when its model is here, so a tag that is found leads to a model or to one that was
+ * removed since. A failure anywhere leads to FAILED; the job stays in the table for a while, to be shown.
+ *
  * Network and disk are touched without the lock; what others may see is changed under it.
  */
 #include "stager/job.h"
@@ -145,6 +159,7 @@ static int job_try_cache(struct job *j, const char *reference_text, bool check_a
         return 1;
 }
 
+/* So that the next request for @reference_text may be answered from the cache. */
 static int job_remember_tag(struct job *j, const char *reference_text, struct error *e) {
         _cleanup_free_ char *tag = job_tag_name(reference_text, j->selection);
 
@@ -182,6 +197,7 @@ static int job_resolve(struct job *j, struct digest *ret_digest, struct error *e
         return r;
 }
 
+/* Manifest, plan and key; from here on others can see what the job is about. */
 static int job_plan(struct job *j, const struct digest *digest, struct error *e) {
         struct oci_request request = job_request(j, j->reference);
         _cleanup_(model_plan_freep) struct model_plan *plan = NULL;
@@ -202,6 +218,28 @@ static int job_plan(struct job *j, const struct digest *digest, struct error *e)
         j->format = plan->format;
         j->plan = take_ptr(plan);
         return 0;
+}
+
+/*
+ * 1: the model is here and may be had. A private one may by who has just shown to be able to read the
+ * repository that it came from; for another repository, which may only pretend to have it, 0: all that is
+ * private in it is to be fetched from there first.
+ */
+static int job_may_have_model(struct job *j, struct error *e) {
+        _cleanup_(oci_reference_freep) struct oci_reference *from = NULL;
+        _cleanup_(cache_model_freep) struct cache_model *m = NULL;
+        struct digest ours, its;
+
+        if (cache_model_find(j->stager->cache, &j->key, &m) < 0)
+                return 0;
+        if (!m->is_private)
+                return 1;
+        int r = oci_reference_parse(&from, m->reference, e);
+        if (r < 0)
+                return r;
+        if ((r = oci_reference_origin(&ours, j->reference)) < 0 || (r = oci_reference_origin(&its, from)) < 0)
+                return error_errno(e, r, "cannot stage %s", j->reference->text);
+        return digest_equal(&ours, &its);
 }
 
 static struct job *find_claimant(const struct job *j) {
@@ -232,10 +270,8 @@ static int job_claim(struct job *j, struct error *e) {
                 job_unref(other);
                 if (s->stopping)
                         return error_set(e, ERROR_CANCELLED, "the daemon is stopping");
-                if (ready) {
-                        j->result = STAGE_JOINED;
+                if (ready)
                         return 1;
-                }
         }
 }
 
@@ -249,6 +285,7 @@ static int job_assemble(struct job *j, struct error *e) {
         return cache_model_build(s->cache, &j->key, j->plan, j->selection, j->is_private, e);
 }
 
+/* The work itself, for a model whose key is ours. */
 static int job_make(struct job *j, struct error *e) {
         int r = job_list_blobs(j, e);
 
@@ -267,6 +304,27 @@ static int job_make(struct job *j, struct error *e) {
         return r;
 }
 
+/* Makes the model, or waits until another job has, or finds that one did a moment ago by another reference.
+ */
+static int job_obtain(struct job *j, struct error *e) {
+        for (;;) {
+                int joined = job_claim(j, e);
+                if (joined < 0)
+                        return joined;
+                int r = job_may_have_model(j, e);
+                if (r < 0)
+                        return r;
+                if (r == 1) {
+                        j->result = joined ? STAGE_JOINED : STAGE_HIT;
+                        return 0;
+                }
+                if (!joined) {
+                        j->result = STAGE_MISS;
+                        return job_make(j, e);
+                }
+        }
+}
+
 static int job_work(struct job *j, struct error *e) {
         _cleanup_free_ char *pinned = NULL;
         struct digest digest;
@@ -277,27 +335,16 @@ static int job_work(struct job *j, struct error *e) {
         r = job_plan(j, &digest, e);
         if (r < 0)
                 return r;
-        r = job_claim(j, e);
+        r = job_obtain(j, e);
         if (r < 0)
                 return r;
-        if (r == 0) {
-                _cleanup_(cache_model_freep) struct cache_model *m = NULL;
-                if (cache_model_find(j->stager->cache, &j->key, &m) >=
-                    0) /* by another reference, a moment ago */
-                        j->result = STAGE_HIT;
-                else {
-                        j->result = STAGE_MISS;
-                        r = job_make(j, e);
-                        if (r < 0)
-                                return r;
-                }
-        }
         pinned = oci_reference_pinned(j->reference, &digest);
         r = pinned ? job_remember_tag(j, pinned, e)
                    : error_errno(e, ENOMEM, "cannot remember %s", j->reference->text);
         return r < 0 ? r : job_remember_tag(j, j->reference->text, e);
 }
 
+/* A miss or a failure, once; hits and joins are counted by their handles (outcome_result()). */
 static void job_count(const struct job *j) {
         double seconds = (double)(j->ended_ms - j->started_ms) / 1000;
 
@@ -315,6 +362,7 @@ static void job_count(const struct job *j) {
                 metric_observe(STAGE_RATE, (double)j->fetched / seconds);
 }
 
+/* False: the daemon stops instead. */
 static bool job_wait_for_turn(struct job *j) {
         struct stager *s = j->stager;
 

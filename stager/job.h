@@ -44,11 +44,11 @@ struct job_blob {            /* one distinct blob of the plan */
 
 struct job {
         struct stager *stager;
-        struct job *next;
-        unsigned refs; /* handles, the thread, the table */
+        struct job *next; /* in stager.jobs */
+        unsigned refs;    /* handles, the thread, the table, those who follow it */
 
         /* What was asked; immutable. */
-        struct digest request_key;
+        struct digest request_key; /* equal keys share a job; see request_key() */
         struct oci_reference *reference;
         struct oci_selection *selection; /* may be NULL */
         struct oci_keyring *keyring;     /* may be NULL */
@@ -65,55 +65,61 @@ struct job {
         enum plan_format format; /* of READY */
 
         struct model_plan *plan; /* set before FETCHING, then immutable */
-        bool is_private;
-        struct cache_reservation *reservation;
+        bool is_private;         /* the registry gave it to credentials that not everybody has */
+        struct cache_reservation *reservation; /* owned; shares that we started use it */
         struct job_blob *blobs;
         size_t n_blobs, n_held; /* the first n_held are held in the cache */
 
-        int64_t started_ms, ended_ms; /* monotonic */
+        int64_t started_ms, ended_ms; /* monotonic; ended_ms is 0 while it runs */
         uint64_t fetched;             /* by transfers that ended */
         uint64_t retries;
-        unsigned handles;   /* that wait or may wait */
-        int64_t sampled_ms; /* for the rate */
-        uint64_t sampled_moved, rate;
+        unsigned handles;             /* that wait or may wait */
+        int64_t sampled_ms;           /* for the rate (progress.c); 0: not yet */
+        uint64_t sampled_moved, rate; /* bytes moved by then; bytes a second, smoothed */
 };
 
 struct stager {
-        const struct settings *settings;
+        const struct settings *settings; /* these three are the caller's */
         struct cache *cache;
         struct oci_client *client;
-        struct engine *engine;
+        struct engine *engine; /* ours */
 
-        pthread_mutex_t lock;
+        pthread_mutex_t lock;   /* guards what follows, and every job and share but for what never changes */
         pthread_cond_t changed; /* any job or share changed, or stopping */
-        struct job *jobs;
+        struct job *jobs;       /* those that run, and those that ended and were not pruned yet */
         size_t n_jobs;
-        unsigned n_running, n_waiting, n_threads;
-        struct share *shares;
+        unsigned n_running, n_waiting, n_threads; /* at work, waiting for their turn; threads not yet gone */
+        struct share *shares;                     /* transfers that are not done */
         bool stopping;
 };
 
-struct stage_job {
-        struct job *job;
-        bool starter; /* this request made the job */
-        bool interrupted;
-        bool counted;
-        int64_t since_ms;
+struct stage_job {        /* a request's handle; its own thread uses it, but for stage_job_interrupt() */
+        struct job *job;  /* holds a reference */
+        bool starter;     /* this request made the job */
+        bool interrupted; /* stop waiting; the job goes on */
+        bool counted;     /* in the metrics, once */
+        int64_t since_ms; /* monotonic, when it was asked */
 };
 
 void *job_main(void *arg);                               /* a struct job */
 void job_set_state(struct job *j, enum job_state state); /* lock held */
 /* The model is here: the job is ready. Lock held, or nobody else has the job yet. */
 void job_is_hit(struct job *j, const struct cache_model *m);
+/* As users see it. */
 const char *job_state_name(enum job_state state);
 struct job *job_ref(struct job *j); /* lock held */
 void job_unref(struct job *j);      /* lock held */
 
 /* The job's blobs (job_blobs.c), in this order; job_release_layers() at the end in any case. */
 int job_list_blobs(struct job *j, struct error *e);
+/* Holds all layers, sees which are here, promises the space for the rest. ERROR_NO_SPACE. */
 int job_reserve(struct job *j, struct error *e);
+/* Starts or joins what is missing and waits for all of it. On failure too nothing of ours is under way any
+ * more. */
 int job_fetch(struct job *j, struct error *e);
 void job_release_layers(struct job *j);
+/* Whether what @b brings is to be given only to those who read from the same repository. */
+bool job_blob_is_private(const struct job *j, const struct plan_blob *b);
 
 /* "REF" or "REF#platform": under which name the manifest that a reference meant is remembered. */
 char *job_tag_name(const char *reference_text, const struct oci_selection *selection);

@@ -26,8 +26,7 @@ int job_list_blobs(struct job *j, struct error *e) {
         for (size_t i = 0; i < p->n_blobs; i++) {
                 bool seen = false;
                 for (size_t k = 0; k < n && !seen; k++)
-                        seen = p->blobs[blobs[k].index].packing == p->blobs[i].packing &&
-                               digest_equal(&p->blobs[blobs[k].index].digest, &p->blobs[i].digest);
+                        seen = plan_blob_is_same(&p->blobs[blobs[k].index], &p->blobs[i]);
                 if (!seen)
                         blobs[n++].index = i;
         }
@@ -41,21 +40,35 @@ int job_list_blobs(struct job *j, struct error *e) {
 static bool is_promised(const struct job *j, const struct plan_blob *b) {
         for (const struct job *x = j->stager->jobs; x; x = x->next)
                 for (size_t i = 0; x != j && i < x->n_blobs; i++) {
-                        const struct plan_blob *other = &x->plan->blobs[x->blobs[i].index];
-                        if (x->blobs[i].reserved && !x->blobs[i].ready && other->packing == b->packing &&
-                            digest_equal(&other->digest, &b->digest))
+                        if (x->blobs[i].reserved && !x->blobs[i].ready &&
+                            plan_blob_is_same(&x->plan->blobs[x->blobs[i].index], b))
                                 return true;
                 }
         return false;
 }
 
-/* 1: the blob is here, 0: it is not. A manifest that lies about its size is refused here as it would be on
- * the wire. */
+/* Of a repository that a kit builds on we know only that this asker may read it. */
+bool job_blob_is_private(const struct job *j, const struct plan_blob *b) {
+        return j->is_private || b->source != 0;
+}
+
+/* To know a digest is not to be allowed to read what it stands for: a private layer is given to those who
+ * read from the repository that it came from. Others fetch it again, from where they may. */
+static bool may_have(const struct job *j, const struct plan_blob *b, const struct cache_layer *layer) {
+        struct digest origin;
+
+        return !layer->is_private || (oci_reference_origin(&origin, j->plan->sources[b->source]) == 0 &&
+                                      digest_equal(&origin, &layer->origin));
+}
+
+/* 1: the blob is here, 0: it is not, or not for us. A manifest that lies about its size is refused here as it
+ * would be on the wire. */
 static int job_find_layer(const struct job *j, const struct plan_blob *b, struct error *e) {
         struct cache_layer layer;
         char text[DIGEST_TEXT_SIZE];
 
-        if (!cache_layer_find(j->stager->cache, &b->digest, b->packing, &layer))
+        if (!cache_layer_find(j->stager->cache, &b->digest, cache_form_of(b), &layer) ||
+            !may_have(j, b, &layer))
                 return 0;
         if (layer.size == b->size)
                 return 1;

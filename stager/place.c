@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A large file is cut into cells of SEGMENT_SIZE. Bytes are collected in one segment, a cell or the part of
- * one between two holes, which goes to the disk when it is full or when a hole follows. O_DIRECT wants
- * offsets and lengths in blocks, so the last write runs over the end and the file is cut to its size when it
- * is closed.
+ * place: files in cells of SEGMENT_SIZE.
+ *
+ *   file     |----- cell 0 -----|----- cell 1 -----|-- cell 2 --|   size
+ *   writes    0 ........... fill  from .... fill     .... padded to a block, and the file is cut
+ *
+ * Bytes are collected in one segment, a cell or the part of one between two holes, which goes to the disk
+ * when it is full or when a hole follows. O_DIRECT wants offsets and lengths in blocks, so the last write
+ * runs over the end and the file is cut to its size when it is closed.
  *
  *   open  -> ended (place_end) -> closed (its last write is done)
  *
  * Files are closed on the blob thread only; the reactor counts the writes down. After the reactor has counted
  * the last one it does not touch the file or the placer any more. A file system that refuses O_DIRECT at open
- * or at the first write gets plain writes.
+ * or at the first write gets plain writes. Small files never see a segment: the blob thread writes and closes
+ * them at once.
  */
 #include "stager/place.h"
 
@@ -25,20 +30,20 @@
 
 struct place_file {
         struct placer *placer;
-        struct place_file *next;
-        int fd;
-        bool direct;   /* guarded by placer.lock once writes are under way */
-        bool large;    /* goes through segments */
-        bool allocate; /* fallocate() ahead of the writes */
-        bool ended;
-        struct place_end end;
-        uint64_t size; /* expected */
-        uint64_t allocated;
-        uint64_t reached;    /* end of the bytes so far */
-        struct segment *cur; /* being collected; pos is its cell's offset in the file */
-        size_t from, fill;   /* part of cur that is used */
-        unsigned pending;    /* writes under way; guarded by placer.lock */
-        struct disk_op sync;
+        struct place_file *next; /* of placer.files, the newest first */
+        int fd;                  /* owned */
+        bool direct;             /* guarded by placer.lock once writes are under way */
+        bool large;              /* goes through segments */
+        bool allocate;           /* fallocate() ahead of the writes */
+        bool ended;              /* nothing more is written; it is closed when `pending` is 0 */
+        struct place_end end;    /* once it has ended */
+        uint64_t size;           /* expected */
+        uint64_t allocated;      /* bytes from the start that fallocate() has given */
+        uint64_t reached;        /* end of the bytes so far */
+        struct segment *cur;     /* being collected; pos is its cell's offset in the file */
+        size_t from, fill;       /* part of cur that is used */
+        unsigned pending;        /* writes under way; guarded by placer.lock */
+        struct disk_op sync;     /* counts as pending */
 };
 
 static size_t block_down(size_t n) {
@@ -62,6 +67,7 @@ static void wait_written(const struct place_file *f) {
                 pthread_cond_wait(&p->changed, &p->lock);
 }
 
+/* All its writes are done. */
 static void file_free(struct place_file *f) {
         struct placer *p = f->placer;
         struct place_file **link = &p->files;
@@ -115,6 +121,7 @@ static int claim(struct placer *p, uint64_t bytes, struct error *e) {
         return 0;
 }
 
+/* Tells wrote() only what is beyond the high-water mark: after a restart the first bytes come again. */
 static void report(struct placer *p, uint64_t bytes) {
         uint64_t news = 0;
 
@@ -198,6 +205,7 @@ static void submit(struct place_file *f, struct segment *s, size_t from, size_t 
         disk_submit(f->placer->reactor, &s->op);
 }
 
+/* Gives the segment at hand to the disk. */
 static void flush(struct place_file *f) {
         struct segment *s = take_ptr(f->cur);
 
@@ -300,6 +308,7 @@ static int file_sync(struct place_file *f, struct error *e) {
         return failed(f->placer, e);
 }
 
+/* Size, mode, time, and the disk if that is wanted; the file is freed in any case. */
 static int file_close(struct place_file *f, struct error *e) {
         struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, f->end.mtime };
         int r = 0;
@@ -358,6 +367,7 @@ int place_open(struct place_file **ret, struct placer *p, int parent_fd, const c
                          e);
 }
 
+/* At once, by this thread. */
 static int write_small(struct place_file *f, const char *data, size_t len, uint64_t offset, struct error *e) {
         for (size_t done = 0; done < len;) {
                 ssize_t n = pwrite(f->fd, data + done, len - done, (off_t)(offset + done));
@@ -385,6 +395,7 @@ static void make_room(struct place_file *f, uint64_t cell, size_t at) {
                 memset(f->cur->data + f->fill, 0, at - f->fill);
 }
 
+/* Into segments; full ones go to the disk by themselves. */
 static int write_large(struct place_file *f, const char *data, size_t len, uint64_t offset, struct error *e) {
         int r = allocate(f, offset + len, e);
 

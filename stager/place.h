@@ -59,6 +59,7 @@ int place_open(struct place_file **ret, struct placer *p, int parent_fd, const c
 int place_write(struct place_file *f, const void *data, size_t len, uint64_t offset, struct error *e);
 /* Gives the file away: it is closed when its writes are done. */
 int place_end(struct place_file *f, const struct place_end *end, struct error *e);
+/* Waits for all writes and closes what was ended. Until it has returned 0 nothing is sure to be complete. */
 int placer_drain(struct placer *p, struct error *e);
 
 /* The raw way: a file of exactly @size bytes, whose segments are written as they are. */

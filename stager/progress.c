@@ -1,5 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a job looks like from outside, at one moment. Everything here runs with stager.lock held. */
+/*
+ * What a job looks like from outside, at one moment. Everything here runs with stager.lock held.
+ *
+ * A job that follows another one shows the other one's work under its own reference. Two ways to count:
+ *
+ *   done    bytes that are here for good: verified in order, or in the cache before; not what lies in the
+ *           window
+ *   moved   bytes that came over the wire for blobs that were not here. The rate and the time left are made
+ *           of it, because `done` stands still while a gap at the digest's frontier is filled, and then jumps
+ *
+ * The rate is an average over AVERAGE_MS. It is measured when somebody looks, at most every SAMPLE_MS, and
+ * only while the job fetches; a job that nobody looked at has none yet.
+ */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,8 +20,8 @@
 #include "base/text.h"
 #include "stager/job.h"
 
-#define SAMPLE_MS 200
-#define AVERAGE_MS 2000
+#define SAMPLE_MS 200   /* between two looks at the counters */
+#define AVERAGE_MS 2000 /* time constant of the average */
 
 static const char *blob_state(const struct job_blob *b) {
         if (b->cached)

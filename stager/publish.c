@@ -2,8 +2,18 @@
 /*
  * publish: stage, wait, mount.
  *
+ *   stager_stage -> stage_job_wait, until ready or `patience` is over -> cache_publish -> the outcome
+ *        ^                                                                  |
+ *        +------------------- the model was removed in between -------------+
+ *
  * The job belongs to the node, not to the call. Between "it is ready" and the lease that keeps it somebody
  * may remove the model; then it is staged again, a few times.
+ *
+ * Patience is the time to the caller's deadline less a tenth of it, within bounds: the answer "still in
+ * progress" has to reach the caller before it gives up by itself. A caller that leaves interrupts the wait at
+ * once.
+ *
+ * Runs on the worker thread of the call.
  */
 #include "stager/publish.h"
 

@@ -3,6 +3,13 @@
  * One turn: take what others have sent, let connections start, sleep in the ring until a write is done, a
  * socket is ready, a timer is due or somebody wakes us, then let curl work.
  *
+ *   other threads  -- disk_submit ------------> ops ------+
+ *                  -- reactor_attach, _detach -> requests -+-> one turn --> ring, connections
+ *                  -- reactor_wake (the arena, too) -------+
+ *
+ * Operations are only queued; requests are waited for, so they lie on the asker's stack, and reactor_detach()
+ * can promise that nobody touches the fetch any more.
+ *
  * The ring and everything of curl is made and freed on the thread itself: a ring may insist on its one user.
  */
 #include "stager/reactor.h"
@@ -26,10 +33,10 @@ struct request { /* on the stack of the thread that waits for it */
 
 struct reactor {
         const struct settings *settings; /* during reactor_new() only */
-        struct arena *arena;
+        struct arena *arena;             /* the engine's */
         pthread_t thread;
-        bool started;
-        struct ring *ring;
+        bool started;      /* the thread is to be joined */
+        struct ring *ring; /* these three are the thread's own, but for ring_wake() */
         struct sockets *sockets;
         struct conns *conns;
 
@@ -38,10 +45,11 @@ struct reactor {
         struct disk_op *ops, **ops_end; /* sent to us */
         struct request *requests;
         bool up, stopping;
-        int result; /* of the start */
+        int result; /* of the start; negative: @error says why, and the thread has gone */
         struct error error;
 };
 
+/* On the reactor's thread. */
 static void disk_begin(struct reactor *r, struct disk_op *op) {
         if (op->sync)
                 ring_fsync(r->ring, &op->op, op->fd);
@@ -221,6 +229,7 @@ const char *reactor_io(const struct reactor *r) {
         return ring_backend(r->ring);
 }
 
+/* Waits on the lock's condition until the reactor has answered; must not be called on its own thread. */
 static void ask(struct reactor *r, enum request_kind kind, struct fetch *f) {
         struct request q = { .kind = kind, .fetch = f };
 

@@ -1,4 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * share: one transfer, however many jobs want its blob. What a share is stands in share.h.
+ *
+ *   share_get     somebody brings it already, and not only for others: one reference more
+ *                 nobody does: a new share in the table; share_start(): source, space, staging, transfer
+ *                    |
+ *                    |  the engine moves the blob; what it writes is taken off the starter's reservation
+ *                    v
+ *   share_done    sealed into the cache, or thrown away
+ *                    |
+ *                    v
+ *   share_finish  done, result, out of the table, stager.changed
+ *
+ * A share that cannot be started ends in share_finish() as well, because other jobs may have joined it by
+ * then. The transfer holds a reference until share_finish(), so whoever drops the last one finds no transfer.
+ *
+ * Threads: jobs in share_get(), a thread of the engine in share_done(), share_grow() and share_wrote(), where
+ * it may be the reactor; so share_wrote() must not wait for stager.lock. The lock guards the table and every
+ * share; it is not held while a registry, the cache or the disk is asked.
+ */
 #include "stager/share.h"
 
 #include <assert.h>
@@ -8,10 +28,13 @@
 #include "base/log.h"
 #include "stager/job.h"
 
-static struct share *share_find(const struct stager *s, const struct plan_blob *blob) {
+/* Who may not be given another one's private blob brings it himself, and so shows that he may have it. */
+static struct share *share_find(const struct stager *s, const struct plan_blob *blob,
+                                const struct digest *origin) {
         for (struct share *x = s->shares; x; x = x->next)
-                if (x->packing == blob->packing && x->codec == blob->codec &&
-                    digest_equal(&x->digest, &blob->digest))
+                if (x->form == cache_form_of(blob) && x->codec == blob->codec &&
+                    digest_equal(&x->digest, &blob->digest) &&
+                    (!x->is_private || digest_equal(&x->origin, origin)))
                         return x;
         return NULL;
 }
@@ -75,10 +98,12 @@ static void share_done(void *userdata, int result, const struct transfer_result 
                 error_copy(&error, e);
         else {
                 struct cache_layer layer = { .digest = x->digest,
-                                             .packing = x->packing,
+                                             .form = x->form,
                                              .size = x->size,
                                              .bytes = placed->bytes,
-                                             .files = placed->files };
+                                             .files = placed->files,
+                                             .is_private = x->is_private,
+                                             .origin = x->origin };
                 result = cache_staging_seal(take_ptr(x->staging), &layer, &error);
         }
         cache_staging_abort(take_ptr(x->staging));
@@ -98,7 +123,7 @@ static int share_start(struct share *x, struct job *j, const struct job_blob *b,
                 r = cache_reservation_grow(x->reservation, blob->size, e);
         if (r < 0)
                 return r;
-        r = cache_staging_begin(&x->staging, s->cache, &blob->digest, blob->packing, e);
+        r = cache_staging_begin(&x->staging, s->cache, &blob->digest, x->form, e);
         if (r < 0)
                 return r;
 
@@ -127,11 +152,15 @@ int share_get(struct share **ret, bool *ret_started, struct job *j, const struct
               struct error *e) {
         const struct plan_blob *blob = &j->plan->blobs[b->index];
         struct stager *s = j->stager;
+        struct digest origin;
         struct share *x;
 
+        int r = oci_reference_origin(&origin, j->plan->sources[blob->source]);
+        if (r < 0)
+                return error_errno(e, r, "cannot fetch a blob");
         {
                 LOCK_SCOPE(&s->lock);
-                x = share_find(s, blob);
+                x = share_find(s, blob, &origin);
                 *ret_started = !x;
                 if (x) {
                         x->refs++;
@@ -145,16 +174,18 @@ int share_get(struct share **ret, bool *ret_started, struct job *j, const struct
                                      .refs = 2 /* the job's, the transfer's */,
                                      .stager = s,
                                      .digest = blob->digest,
-                                     .packing = blob->packing,
+                                     .form = cache_form_of(blob),
                                      .codec = blob->codec,
                                      .size = blob->size,
+                                     .is_private = job_blob_is_private(j, blob),
+                                     .origin = origin,
                                      .reservation = j->reservation,
                                      .starter = j };
                 s->shares = x;
         }
 
         struct error error = { 0 };
-        int r = share_start(x, j, b, &error);
+        r = share_start(x, j, b, &error);
         if (r < 0) {
                 LOCK_SCOPE(&s->lock);
                 share_finish(x, r, &error);

@@ -18,21 +18,23 @@ struct job;
 struct job_blob;
 
 struct share {
-        struct share *next;
-        unsigned refs; /* jobs, and the transfer while it runs; guarded by stager.lock */
+        struct share *next; /* in stager.shares, until it is done */
+        unsigned refs;      /* jobs, and the transfer while it runs; guarded by stager.lock */
         struct stager *stager;
 
         struct digest digest;
-        enum plan_packing packing;
+        enum cache_form form;
         enum plan_codec codec;
-        uint64_t size;
-        struct transfer *transfer;
-        struct oci_blob *source;
-        struct cache_staging *staging;
+        uint64_t size;                         /* on the wire */
+        bool is_private;                       /* then only for those who read from the same repository, */
+        struct digest origin;                  /* this one */
+        struct transfer *transfer;             /* NULL before it has started and after it is done */
+        struct oci_blob *source;               /* owned; the transfer borrows it */
+        struct cache_staging *staging;         /* owned until it is sealed or thrown away */
         struct cache_reservation *reservation; /* the starter's; outlives the transfer */
 
-        bool done; /* then the rest is final */
-        int result;
+        bool done;  /* then the rest is final */
+        int result; /* 0: the layer is in the cache; else a negative errno, and @error says why */
         struct error error;
         struct transfer_result placed;
         struct transfer_progress last; /* of the transfer, when it was done */

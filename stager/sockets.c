@@ -58,6 +58,7 @@ static void arm(struct watch *w) {
         ring_poll(w->sockets->ring, &w->op, w->fd, w->want);
 }
 
+/* After this the ring does not know the operation any more. */
 static void disarm(struct watch *w) {
         if (w->armed)
                 ring_poll_cancel(w->sockets->ring, &w->op);
@@ -129,6 +130,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *userdata, voi
         return 0;
 }
 
+/* curl has one timer: when it wants to be called without a socket being ready. */
 static int on_timer(CURLM *multi, long timeout_ms, void *userdata) {
         struct sockets *s = userdata;
 
@@ -179,6 +181,7 @@ int sockets_timeout_ms(const struct sockets *s) {
         return left < 0 ? 0 : left > 3600 * 1000 ? 3600 * 1000 : (int)left;
 }
 
+/* curl may free the watch meanwhile; s->current is NULL then. */
 static void work_on(struct sockets *s, struct watch *w) {
         int running, mask = 0;
 

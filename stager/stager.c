@@ -1,9 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The table of jobs and the handles on them. A request becomes a job, joins one that was asked for in the
- * same way by the same credentials, or, when the model is here and everybody may have it, a job that is ready
- * from the start and never gets a thread. Job threads are detached; stager_free() waits until the last one
- * has gone.
+ * The table of jobs and the handles on them.
+ *
+ *   stager_stage ---> the model is here, everybody may have it: a job that is READY and never gets a thread
+ *                 ---> a job runs that was asked for alike: join it
+ *                 ---> else a new job, job_main() on a thread of its own
+ *                         |
+ *                      handle: stage_job_wait, stage_job_progress ... stage_job_leave
+ *
+ * "Alike" is the request's key: reference, selection, credentials and pull policy. A job outlives its
+ * handles. It leaves the table when somebody looks and it is READY, or it has been FAILED for
+ * STAGER_KEEP_FAILED_MS.
+ *
+ * Any thread may enter. Job threads are detached; stager_free() stops the engine, which ends the transfers
+ * that jobs wait for, and then waits until the last job thread has gone. All handles have been left by then.
  */
 #include "stager/stager.h"
 
@@ -51,6 +61,7 @@ int stager_new(struct stager **ret, const struct settings *settings, struct cach
         return 0;
 }
 
+/* The table lets go of @j; handles and its thread may still have it. Lock held. */
 static void table_remove(struct stager *s, struct job *j) {
         struct job **link = &s->jobs;
 
@@ -155,6 +166,7 @@ static struct job *job_new(struct stager *s, const struct stage_request *r, cons
         return j;
 }
 
+/* The job's thread, detached; it holds a reference of its own. Lock held. */
 static int job_start(struct job *j, struct error *e) {
         struct stager *s = j->stager;
         pthread_attr_t attr;
@@ -189,6 +201,7 @@ static bool job_is_hit_at_once(struct job *j) {
         return true;
 }
 
+/* A job that runs and was asked for with the same key. Lock held. */
 static struct job *find_alike(const struct stager *s, const struct digest *key) {
         for (struct job *j = s->jobs; j; j = j->next)
                 if (j->state != JOB_READY && j->state != JOB_FAILED && digest_equal(&j->request_key, key))
@@ -284,6 +297,7 @@ static enum stage_result outcome_result(struct stage_job *h) {
         return r;
 }
 
+/* False: the time is over. Lock held; it is let go of meanwhile. */
 static bool timed_wait(struct stager *s, int64_t until_ms) {
         struct timespec t = { .tv_sec = until_ms / 1000, .tv_nsec = (until_ms % 1000) * 1000000 };
 

@@ -25,8 +25,12 @@ void stager_free(struct stager *s);
 DEFINE_CLEANUP(struct stager *, stager_free);
 const char *stager_io(const struct stager *s); /* "uring" or "posix" */
 
+/* Whether a registry is asked although the model may be here: Kubernetes' imagePullPolicy. DEFAULT: always
+ * for the tag "latest", else if it is not present. */
 enum stage_policy { STAGE_DEFAULT, STAGE_IF_NOT_PRESENT, STAGE_ALWAYS, STAGE_NEVER };
+/* How a model came to be ready: it was here; this request caused the fetch; another one had caused it. */
 enum stage_result { STAGE_HIT, STAGE_MISS, STAGE_JOINED };
+/* "hit", "miss", "joined": in metrics, logs and answers. */
 const char *stage_result_name(enum stage_result r);
 
 struct stage_request {
@@ -36,24 +40,25 @@ struct stage_request {
         enum stage_policy policy;
 };
 
+/* A snapshot: a copy of what was true at one moment, with memory of its own. */
 struct stage_blob_progress {
         struct digest digest;
-        const char *path; /* "" for an archive; belongs to the snapshot */
-        uint64_t size, done;
-        const char *state; /* "waiting", "fetching", "cached", "ready" */
+        const char *path;    /* "" for an archive; belongs to the snapshot */
+        uint64_t size, done; /* bytes on the wire; done: verified */
+        const char *state;   /* "waiting", "fetching", "cached", "ready" */
 };
 struct stage_progress {
-        char *reference;
+        char *reference; /* canonical, as it was asked for */
         bool resolved;
-        struct digest digest;
-        const char *state;   /* "waiting", "resolving", "fetching", "assembling", "ready", "failed" */
-        uint64_t done, size; /* bytes on the wire; size 0 until planned */
-        uint64_t fetched;    /* of done, what this job's transfers received */
-        uint64_t rate;       /* bytes a second, smoothed */
-        int64_t eta_ms;      /* -1: unknown */
-        unsigned connections, waiting;
-        uint64_t retries;
-        char *host;
+        struct digest digest; /* of the manifest; if resolved */
+        const char *state;    /* "waiting", "resolving", "fetching", "assembling", "ready", "failed" */
+        uint64_t done, size;  /* bytes on the wire; size 0 until planned */
+        uint64_t fetched;     /* of done, what this job's transfers received */
+        uint64_t rate;        /* bytes a second, smoothed */
+        int64_t eta_ms;       /* -1: unknown */
+        unsigned connections, waiting; /* in use for it now; handles on the job */
+        uint64_t retries;              /* requests that were asked for again */
+        char *host;                    /* of the reference; "" for a layout */
         struct stage_blob_progress *blobs;
         size_t n_blobs;
         struct error error; /* of a failed one */
@@ -66,6 +71,7 @@ struct stage_job; /* a request's handle on a job; each from stager_stage() is to
 /* Starts or joins. Returns at once; a hit is a job that is ready. Fails only for what is known at once
  * (policy, arguments). */
 int stager_stage(struct stage_job **ret, struct stager *s, const struct stage_request *r, struct error *e);
+/* The job goes on without this handle. Frees it; NULL is fine. */
 void stage_job_leave(struct stage_job *h);
 DEFINE_CLEANUP(struct stage_job *, stage_job_leave);
 
@@ -80,6 +86,7 @@ struct stage_outcome {
  * was called: ERROR_IN_PROGRESS, the text tells the progress. */
 int stage_job_wait(struct stage_job *h, int64_t timeout_ms, struct stage_outcome *ret, struct error *e);
 void stage_job_interrupt(struct stage_job *h); /* from any thread */
+/* *ret is to be cleared with stage_progress_clear(). -ENOMEM. */
 int stage_job_progress(struct stage_job *h, struct stage_progress *ret);
 
 /* Equal for requests that ask for the same thing, whatever their credentials and pull policy; to be freed. */

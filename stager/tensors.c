@@ -3,9 +3,13 @@
  * tensors: bounded reading of headers, and the report over a model's files.
  *
  *   tensors_report_add -> tensors_read -> safetensors_scan | gguf_scan -> summary_count, summary_note
+ *        |
+ *        +-> files: each with its figures or its error, the first REPORT_FILES of them
+ *        +-> sums over all files: tensors, parameters, types
  *
  * A header is read through one 64 KiB buffer, so memory does not grow with what the file claims. What a
- * hostile file can cost is reading: every refill is taken off a budget that all files of one report share.
+ * hostile file can cost is reading: every refill is taken off a budget that all files of one report share. A
+ * file whose header is bad does not count in the sums.
  */
 #include "stager/tensors.h"
 
@@ -17,11 +21,11 @@
 #include "base/text.h"
 #include "stager/tensors_scan.h"
 
-#define REPORT_BUDGET ((uint64_t)256 << 20)
-#define REPORT_FILES 4096 /* listed one by one; the sums go on */
+#define REPORT_BUDGET ((uint64_t)256 << 20) /* bytes of headers, of all files together */
+#define REPORT_FILES 4096                   /* listed one by one; the sums go on */
 
 struct tensors_report {
-        uint64_t budget;
+        uint64_t budget; /* bytes that may still be read */
         struct tensors_count all;
         json_t *dtypes; /* name: {"tensors", "parameters"} */
         json_t *files;
@@ -35,6 +39,7 @@ void scan_init(struct scan *s, const struct tensors_source *source, uint64_t *bu
         s->len = 0;
 }
 
+/* The buffer's next content, from s->pos on. The budget pays for what is asked for. */
 static int scan_fill(struct scan *s, struct error *e) {
         size_t want = s->end - s->pos < sizeof s->data ? s->end - s->pos : sizeof s->data;
         ssize_t n;
@@ -189,6 +194,7 @@ static void report_dtype(struct tensors_report *r, const char *name, const struc
             json_pack("{s:I, s:I}", "tensors", tensors + (json_int_t)c->tensors, "parameters", parameters));
 }
 
+/* Sums that would not fit stay at the largest number. */
 static void report_summary(struct tensors_report *r, const struct tensors_summary *t) {
         for (unsigned i = 0; i < TENSORS_DTYPES_MAX; i++)
                 if (t->dtypes[i].tensors > 0)

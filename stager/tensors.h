@@ -37,6 +37,7 @@ struct tensors_summary { /* of one file */
         struct tensors_count dtypes[TENSORS_DTYPES_MAX]; /* by the format's own numbers */
         json_t *metadata; /* object: strings, integers, booleans; a few, cut where long */
 };
+/* Back to empty; accepts an empty one. */
 void tensors_summary_clear(struct tensors_summary *s);
 #define _cleanup_tensors_ _cleanup_(tensors_summary_clear)
 
@@ -47,9 +48,10 @@ int tensors_read(struct tensors_summary *ret, enum tensors_format format, const 
                  uint64_t *budget, struct error *e);
 
 /*
- * The summary of a whole model as JSON: {"tensors", "parameters", "dtypes": {NAME: {"tensors",
- * "parameters"}}, "files":
- * [{"path", "format", "tensors", "parameters", "metadata"} or {"path", "format", "error"}]}.
+ * The summary of a whole model as JSON:
+ *
+ *   {"tensors", "parameters", "dtypes": {NAME: {"tensors", "parameters"}},
+ *    "files": [{"path", "format", "tensors", "parameters", "metadata"} or {"path", "format", "error"}]}
  */
 struct tensors_report;
 int tensors_report_new(struct tensors_report **ret, struct error *e);

@@ -150,6 +150,7 @@ static json_t *json_scalar(enum gguf_type type, uint64_t raw) {
         }
 }
 
+/* One key with its value, kept if somebody wants it. */
 static int scan_pair(struct tensors_summary *ret, struct scan *s, struct error *e) {
         char key[SCAN_TEXT], text[SCAN_TEXT];
         uint64_t type, raw;
@@ -171,6 +172,7 @@ static int scan_pair(struct tensors_summary *ret, struct scan *s, struct error *
         return r;
 }
 
+/* Its figures; where its data lie is only checked against the file's end. */
 static int scan_tensor(struct tensors_summary *ret, struct scan *s, struct error *e) {
         char name[SCAN_TEXT];
         uint64_t n_dims, n, type, offset, elements = 1;

@@ -32,7 +32,7 @@ _Static_assert(N_DTYPES < DTYPE_OTHER, "one place for each type and one for the 
 struct tensor {
         unsigned dtype;
         uint64_t elements;
-        uint64_t begin, end;
+        uint64_t begin, end; /* data_offsets: bytes from the end of the header */
         bool has_dtype, has_shape, has_offsets;
 };
 
@@ -170,6 +170,7 @@ static int scan_string(struct scan *s, char text[static SCAN_TEXT], struct error
         return 0;
 }
 
+/* Digits only: no sign, no fraction, no exponent; shapes and offsets have none. */
 static int scan_number(struct scan *s, uint64_t *ret, struct error *e) {
         uint64_t v = 0;
         int c = next(s, e), digits = 0;
@@ -187,6 +188,7 @@ static int scan_number(struct scan *s, uint64_t *ret, struct error *e) {
         return 0;
 }
 
+/* The product of the dimensions; an empty shape is one element. */
 static int scan_shape(struct scan *s, struct tensor *t, struct error *e) {
         unsigned dims = 0;
         int r = expect(s, '[', e);
@@ -230,6 +232,7 @@ static int scan_dtype(struct scan *s, struct tensor *t, struct error *e) {
         return 0;
 }
 
+/* Type, shape and place have to say the same size, unless the type is newer than our table. */
 static int check_tensor(const struct scan *s, const struct tensor *t, uint64_t data_size, struct error *e) {
         uint64_t bits;
 
@@ -281,6 +284,7 @@ static int scan_metadata(struct tensors_summary *ret, struct scan *s, struct err
         return r;
 }
 
+/* One tensor, or the metadata. */
 static int scan_member(struct tensors_summary *ret, struct scan *s, uint64_t data_size, uint64_t *sum,
                        struct error *e) {
         struct tensor t = { 0 };

@@ -24,18 +24,18 @@ struct engine {
         pthread_mutex_t lock;  /* guards what follows */
         pthread_cond_t queued; /* a transfer was queued or cancelled, or stopping */
         struct transfer *queue, **queue_end;
-        struct transfer *running[ENGINE_BLOB_THREADS];
+        struct transfer *running[ENGINE_BLOB_THREADS]; /* one a blob thread; NULL: it is idle */
         bool stopping;
 };
 
 struct transfer {
         struct engine *engine;
-        struct transfer *next; /* in the queue */
-        struct transfer_order order;
+        struct transfer *next;       /* in the queue */
+        struct transfer_order order; /* a copy; what it points to is the caller's */
         transfer_done *done;
-        struct window window;
-        struct fetch fetch;
-        struct placer placer;
+        struct window window;          /* between the reactor, which fills it, and the blob thread */
+        struct fetch fetch;            /* the reactor's while it is attached, else the blob thread's */
+        struct placer placer;          /* the blob thread's; see place.h for what the reactor does */
         atomic_uint_fast64_t verified; /* bytes that went into the digest, in order */
         bool attached;                 /* the reactor has the fetch */
 };

@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * unpack: one tar stream, member by member.
+ *
+ *   source -> libarchive: header -> clean_name, name_kind -> the parent directory -> by kind:
+ *       file           to the placer, its writes may go on while the next member is made
+ *       directory      made, or kept if there is one; its time is set at the end
+ *       symbolic link  made, never followed
+ *       hard link      linked within the tree, else a marker for the cache
+ *       all else       left out
+ *   at the end: all writes, then times and flushing (unpack_notes.c)
+ *
  * libarchive parses the headers and hands out pointers into what the source gave; it never touches the file
  * system. Each member is made below its parent's descriptor: the last one of a name wins, and what was there
- * before is removed first and never written through. Large files are still being written when the next member
- * is made; all are waited for at the end.
+ * before is removed first and never written through.
  *
- * Modes are for readers: no set-id bits, nobody but root writes, everybody reads. Owners, devices and
+ * Modes are for readers: no set-id bits, nobody but the owner writes, everybody reads. Owners, devices and
  * extended attributes are left out. Runs on the blob thread.
  */
 #include "stager/unpack.h"
@@ -21,7 +30,7 @@
 #include <locale.h>
 #include <string.h>
 
-#define DIR_MODE 0755
+#define DIR_MODE 0755 /* of every directory, whatever the archive says */
 
 #define TAR_BLOCK 512u
 
@@ -114,6 +123,7 @@ static la_ssize_t on_read(struct archive *a, void *userdata, const void **buffer
         return (la_ssize_t)len;
 }
 
+/* libarchive's words, or the source's if it was the source. */
 static int archive_failed(const struct unpack *u, struct error *e) {
         const char *why = archive_error_string(u->archive);
 
@@ -159,6 +169,7 @@ static struct timespec mtime_of(struct archive_entry *entry) {
         return t;
 }
 
+/* The member's data as libarchive finds them: pieces with offsets, so holes stay holes. */
 static int copy_data(struct unpack *u, struct place_file *f, struct error *e) {
         const void *data;
         size_t len;
@@ -183,6 +194,7 @@ static int copy_data(struct unpack *u, struct place_file *f, struct error *e) {
         }
 }
 
+/* Claimed, placed and noted; its writes may still be under way afterwards. */
 static int make_file(struct unpack *u, const struct member *m, struct error *e) {
         la_int64_t size = archive_entry_size(m->entry);
         bool sparse = archive_entry_sparse_count(m->entry) > 0;
@@ -261,6 +273,7 @@ static int make_small_file(struct unpack *u, const struct member *m, const char 
         return place_end(f, &(struct place_end){ .size = len, .mode = 0444, .mtime = mtime_of(m->entry) }, e);
 }
 
+/* A small file beside the name, which itself does not exist then. */
 static int make_marker(struct unpack *u, const struct member *m, const char *target, struct error *e) {
         char marker[NAME_MAX + 1];
         int r = link_marker(marker, m->name, e);
@@ -286,6 +299,7 @@ static int open_parent(int tree_fd, const char *path, struct error *e) {
         return path_open(tree_fd, parent, O_RDONLY | O_DIRECTORY, 0, e);
 }
 
+/* Within the archive a real link; else a marker, because the file may be in a lower layer. */
 static int make_link(struct unpack *u, const struct member *m, const char *to, struct error *e) {
         _cleanup_free_ char *target = NULL;
         _cleanup_close_ int fd = -1;
@@ -351,6 +365,7 @@ static int make_member(struct unpack *u, const struct member *m, enum name_kind 
         }
 }
 
+/* Name, parent directory, and then what kind of member it is. */
 static int unpack_member(struct unpack *u, struct archive_entry *entry, struct error *e) {
         _cleanup_free_ char *path = NULL;
         _cleanup_close_ int parent_fd = -1;

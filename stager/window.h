@@ -22,9 +22,9 @@ struct window {
         pthread_cond_t changed;
         uint64_t size;          /* of the blob */
         struct segment **slots; /* by index in the blob, modulo n_slots */
-        size_t n_slots;
-        uint64_t first, next; /* indexes */
-        uint64_t read;        /* bytes */
+        size_t n_slots;         /* as many segments as one blob can ever hold */
+        uint64_t first, next;   /* indexes: [first, next) are held */
+        uint64_t read;          /* bytes that the reader is through with */
         bool cancelled;
         bool wants_locate;  /* the address has expired; the reader is to find the new one */
         struct error error; /* kind ERROR_NONE: all is well */
@@ -46,10 +46,13 @@ uint64_t window_missing(struct window *w,
 void window_show(struct window *w, struct segment *s); /* what was got up to now can be read */
 void window_fail(struct window *w, const struct error *e); /* the first error stays */
 void window_ask_locate(struct window *w);
+/* Between window_ask_locate() and window_located(): no request is worth starting. */
 bool window_is_locating(struct window *w);
 
 /* The reading side. WINDOW_LOCATE: find the blob again, call window_located(), then window_read() again. */
 enum { WINDOW_END = 0, WINDOW_DATA = 1, WINDOW_LOCATE = 2 };
+/* Blocks until there is something to tell: the bytes from `read` on that are here in a row, up to the end
+ * of one segment; the end of the blob; or the failure that ended it. */
 int window_read(struct window *w, const void **ret, size_t *ret_len, struct error *e);
 void window_consume(struct window *w, size_t len); /* of what window_read() gave */
 void window_located(struct window *w);

@@ -122,3 +122,10 @@ def test_other_calls_are_answered_while_publishes_wait(daemon, registry):
         registry.stop()
         for call in waiting:
             assert isinstance(call.exception(), grpc.RpcError)
+
+
+def test_a_drained_node_unpublishes_all_its_volumes_at_once(daemon, registry):
+    volumes = [f"v{n}" for n in range(150)]
+    all_at_once([lambda v=v: daemon.publish(v, registry.ref("raw")) for v in volumes])
+    all_at_once([lambda v=v: daemon.unpublish(v) for v in volumes])
+    assert daemon.cli("ls", "-o", "json").json()[0]["mounts"] == 0

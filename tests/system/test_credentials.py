@@ -9,6 +9,7 @@ import urllib.parse
 import grpc
 import pytest
 from harness.layout import file_sums
+from harness.process import wait_until
 
 USER, CANARY = "canary-user", "s3cret-c4nary-pa55word"
 SHAPES = (CANARY, base64.b64encode(f"{USER}:{CANARY}".encode()).decode(), urllib.parse.quote(CANARY, safe="%"),
@@ -148,3 +149,57 @@ def test_credentials_in_a_reference_are_refused_and_not_quoted(daemon, registry)
         daemon.publish("v", f"{USER}:{CANARY}@{registry.host}/raw:latest")
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert_nowhere(daemon)
+
+
+# ---- who may have a private model that is cached
+
+@pytest.fixture
+def private(life):
+    """A registry that wants the password, and one that anybody can run: it has the same manifests."""
+    models = {"model": "tar:4MiB:2", "other": "raw:4MiB:2"}
+    closed, open_one = life.registry(synthetic=models), life.registry(synthetic=models)
+    closed.set(auth="basic", user=USER, password=CANARY)
+    return closed, open_one
+
+
+@pytest.mark.parametrize("repository", ["model", "other"])
+def test_private_model_is_not_given_to_who_only_knows_its_digests(life, private, repository):
+    closed, impostor = private
+    daemon = life.daemon(closed, impostor)
+    daemon.publish("owner", closed.ref(repository), secrets={".dockerconfigjson": docker_config(closed.host)})
+    impostor.set(missing_blob=impostor.blobs(repository)[0]["digest"])
+    with pytest.raises(grpc.RpcError) as caught:
+        daemon.publish("thief", impostor.ref(repository))
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+    daemon.unpublish("owner")
+
+
+def test_private_model_is_given_to_who_can_fetch_it_elsewhere(life, private):
+    closed, copy = private
+    daemon = life.daemon(closed, copy)
+    secrets = {".dockerconfigjson": docker_config(closed.host)}
+    with daemon.published("owner", closed.ref("model"), secrets=secrets) as one:
+        with daemon.published("first", copy.ref("model")) as two:
+            assert file_sums(one) == file_sums(two) == closed.files("model")
+            assert copy.blob_bytes() >= 4 << 20, "all of it was sent"
+        sent = copy.blob_bytes()
+        with daemon.published("second", copy.ref("model")):
+            assert copy.blob_bytes() == sent, "it is known by now"
+        closed.reset_stats()
+        with daemon.published("again", closed.ref("model"), secrets=secrets):
+            assert closed.blob_bytes() == 0
+    assert daemon.requests_by_result() == (2, 2, 0)
+
+
+def test_private_layer_is_not_lent_while_it_is_on_its_way(life, private):
+    closed, impostor = private
+    daemon = life.daemon(closed, impostor)
+    closed.set(total=1 << 20)
+    impostor.set(missing_blob=impostor.blobs("model")[0]["digest"])
+    config = life.folder() / "docker.json"
+    config.write_text(docker_config(closed.host))
+    daemon.cli("warm", "--detach", "--docker-config", config, closed.ref("model")).ok()
+    wait_until(lambda: closed.blob_bytes(live=True) > 0, "the transfer has begun")
+    with pytest.raises(grpc.RpcError) as caught:
+        daemon.publish("thief", impostor.ref("model"))
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND

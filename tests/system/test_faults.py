@@ -187,3 +187,21 @@ def test_failure_does_not_stop_the_next_request(daemon, registry):
     registry.set(hide_tag="")
     with daemon.published("v", registry.ref("modelpacks", "raw")) as path:
         assert file_sums(path) == golden_sums("modelpacks", "raw")
+
+
+def test_host_that_does_not_resolve_spoils_nothing_for_others(daemon, registry):
+    """libcurl refuses to prepare a handle again whose last transfer never had a connection."""
+    for _ in range(3):
+        code, text = publish_fails(daemon, "nonexist.invalid/a:b")
+        assert code == Code.UNAVAILABLE and "nonexist.invalid" in text and "resolve" in text
+    with daemon.mounted(registry.ref("raw")) as path:
+        assert file_sums(path) == registry.files("raw")
+
+
+def test_redirect_to_a_host_that_does_not_resolve_spoils_nothing(daemon, registry):
+    registry.set(redirect=True, redirect_host="nonexist.invalid")
+    code, text = publish_fails(daemon, registry.ref("raw"))
+    assert code == Code.UNAVAILABLE and "nonexist.invalid" in text
+    registry.set(redirect=False)
+    with daemon.mounted(registry.ref("raw")) as path:
+        assert file_sums(path) == registry.files("raw")

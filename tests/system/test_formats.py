@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every format and packing, from every source: what is mounted is, file for file, what the artifact's own tool unpacks."""
+import gzip
+import json
+import subprocess
+
 import pytest
-from harness.layout import DATA, Layout, file_sums, golden_sums
+from harness.layout import DATA, Layout, file_sums, golden_sums, sha256
 
 FORMATS = [("images", tag, "modelcar") for tag in ("plain", "gzip", "zstd", "zstd-chunked", "docker", "umoci", "layers")]
 FORMATS += [("images", "oras", "artifact")]
@@ -83,3 +87,39 @@ def test_unpacked_by_two_packings_is_two_models_with_equal_files(shared_daemon, 
         with shared_daemon.published("v-" + tag, golden_registry.ref("images", tag)) as path:
             sums.append(file_sums(path))
     assert sums[0] == sums[1] == golden_sums("images", "plain")
+
+
+WEIGHTS = bytes(range(256)) * 3000
+COMPRESSED = {"gzip": gzip.compress(WEIGHTS, mtime=0),
+              "zstd": subprocess.run(["zstd", "-q", "-c"], input=WEIGHTS, capture_output=True, check=True).stdout}
+
+
+@pytest.fixture
+def kit_and_file(life):
+    """A function from codec to two references: a ModelKit with the weights in a raw+CODEC layer, as KitOps specifies it (kit itself
+    does not make them yet), and an artifact whose file is the very same blob, compressed."""
+    layout = Layout.create(life.folder() / "layout")
+
+    def make(codec):
+        kit = "application/vnd.kitops.modelkit."
+        layer = layout.add_blob(COMPRESSED[codec], f"{kit}model.v1.raw+{codec}")
+        config = {"manifestVersion": "1.0.0", "package": {"name": "k"}, "model": {"path": "weights.bin"}}
+        layout.add_manifest(f"kit-{codec}", layout.add_blob(json.dumps(config).encode(), f"{kit}config.v1+json"), [layer])
+        title = {"org.opencontainers.image.title": "weights." + codec}
+        layout.add_manifest(f"file-{codec}", layout.add_blob(b"{}", "application/vnd.oci.empty.v1+json"),
+                            [dict(layer, mediaType="application/octet-stream", annotations=title)],
+                            artifactType="application/vnd.example.file")
+        return f"oci-layout:{layout.path}:kit-{codec}", f"oci-layout:{layout.path}:file-{codec}"
+    return make
+
+
+@pytest.mark.parametrize("codec", COMPRESSED)
+@pytest.mark.parametrize("first", ["kit", "file"])
+def test_one_blob_decoded_for_one_model_and_kept_for_another(life, kit_and_file, codec, first):
+    kit, file = kit_and_file(codec)
+    daemon = life.daemon()
+    daemon.cli("warm", *((kit, file) if first == "kit" else (file, kit))).ok()
+    with daemon.mounted(kit) as path:
+        assert file_sums(path)["weights.bin"] == sha256(WEIGHTS)
+    with daemon.mounted(file) as path:
+        assert file_sums(path) == {"weights." + codec: sha256(COMPRESSED[codec])}

@@ -1,8 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * args: argv, word by word, into struct args.
+ *
+ *   take_word   "--"             no options after it
+ *               "--name[=value]" take_long       \
+ *               "-qo json"       take_letters     > take_option -> set_option
+ *               else             the command, then its operands
+ *
  * Options may stand anywhere, also before the command; "--" ends them. An option's name means the same with
  * every command that has it, so a word can be read before the command is known; whether the command takes it
- * is looked at last.
+ * is looked at last, in check().
+ *
+ * Nothing is copied: the strings stay argv's. A name that is not known gets the nearest that is as a hint.
  */
 #include "tools/modelstage/args.h"
 
@@ -156,6 +165,7 @@ static int set_choice(struct args *a, enum arg_option option, const char *value,
         return 0;
 }
 
+/* Whole seconds are what the daemon takes, so less than one is refused. */
 static int set_ttl(struct args *a, const char *value, struct error *e) {
         if (text_parse_duration(&a->ttl_ms, value) < 0 || a->ttl_ms < 1000)
                 return error_set(e, ERROR_INVALID,

@@ -52,11 +52,12 @@ struct args {
         const struct command *command;
         const char **operands; /* NULL-ended; the strings are argv's everywhere here */
         size_t n_operands;
-        unsigned seen; /* ARG_BIT()s */
+        unsigned seen; /* ARG_BIT()s of the options that were given */
+        /* NULL: not given. */
         const char *socket, *root, *platform, *docker_config, *config, *ca_file;
         const char **include, **exclude; /* NULL-ended */
         size_t n_include, n_exclude;
-        int64_t ttl_ms;
+        int64_t ttl_ms; /* 0: not given */
         enum arg_output output;
         enum arg_pull pull;
 };

@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A line is a label and pieces to the right of it. The pieces are taken in the order of their importance
- * while the label keeps LABEL_MIN columns; the label is cut at its start, because the ends of references and
- * paths tell more.
+ * bars: numbers into lines of text, at most as wide and as high as the terminal.
+ *
+ *   model   LABEL  STATE  SIZES  RATE  ETA     what there is room for, in the order of importance: state,
+ *                                              rate, sizes, time left; the label keeps LABEL_MIN columns
+ *   blob      LABEL  BAR  PERCENT  SIZES       the same columns for all blobs of a frame
+ *
+ * A label is cut at its start, because the ends of references and paths tell more. Models come before blobs
+ * where there is not room for all. Text from outside goes through screen_put(), which makes it safe and knows
+ * its width.
  */
 #include "tools/modelstage/bars.h"
 
@@ -69,6 +75,7 @@ static void sizes_text(char text[static 2 * TEXT_SHORT], uint64_t done, uint64_t
 
 enum piece { PIECE_STATE, PIECE_SIZES, PIECE_RATE, PIECE_ETA, _PIECE_MAX };
 
+/* "" is a piece that is not known. */
 static void model_pieces(char text[static _PIECE_MAX][2 * TEXT_SHORT], const struct bars_model *m) {
         char number[TEXT_SHORT];
 
@@ -118,6 +125,7 @@ struct columns {
         unsigned label, bar, sizes; /* 0: left out */
 };
 
+/* What all blobs of the frame have room for on a line of @width. */
 static struct columns blob_columns(const struct bars_model *models, size_t n, unsigned width) {
         struct columns c = { .label = 1 };
         unsigned room =
@@ -180,6 +188,7 @@ static void draw_blob(struct bars_frame *f, const struct bars_blob *b, const str
 
 /* ---- the whole ---- */
 
+/* The last line, where not everything had room. */
 static void draw_more(struct bars_frame *f, size_t hidden, const struct bars_style *s) {
         char text[64];
 

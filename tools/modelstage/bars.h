@@ -19,9 +19,9 @@ struct bars_blob {
 };
 struct bars_model {
         char *title;
-        char state[16];      /* "fetching" */
-        uint64_t done, size; /* size 0: not known yet */
-        uint64_t rate;
+        char state[16];          /* "fetching" */
+        uint64_t done, size;     /* size 0: not known yet */
+        uint64_t rate;           /* bytes a second; 0: unknown */
         int64_t eta_ms;          /* -1: unknown */
         struct bars_blob *blobs; /* those in work */
         size_t n_blobs;

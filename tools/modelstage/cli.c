@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Errors may quote a registry or an artifact, so even they are made safe before a terminal gets them. */
+/*
+ * The end of every command: a failure as one line on stderr and the exit code of its kind. Errors may quote a
+ * registry or an artifact, so even they are made safe before a terminal gets them.
+ */
 #include "tools/modelstage/cli.h"
 
 #include <stdarg.h>

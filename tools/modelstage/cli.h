@@ -11,19 +11,21 @@
 
 #include <stddef.h>
 
+/* Scripts rely on these numbers; modelstage(1) has them (help.c). */
 enum cli_exit {
-        CLI_DONE,
-        CLI_FAILED,
-        CLI_USAGE,
-        CLI_NO_DAEMON,
+        CLI_DONE,      /* 0 */
+        CLI_FAILED,    /* whatever none of the others is for */
+        CLI_USAGE,     /* nothing was tried */
+        CLI_NO_DAEMON, /* nobody answers on the socket */
         CLI_NOT_FOUND,
-        CLI_DENIED,
+        CLI_DENIED, /* by the registry or a policy */
         CLI_NO_SPACE,
 };
 
 enum cli_exit cli_exit_of(enum error_kind kind);
 /* Prints "modelstage: text" to stderr and returns the exit code. */
 int cli_fail(const struct error *e);
+/* A mistake in the arguments, with a pointer to the help of @command (may be NULL). Returns CLI_USAGE. */
 int cli_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* stdout is flushed; a result that could not be written is a failure. */
 int cli_finish(int exit_code);

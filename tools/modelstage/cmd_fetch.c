@@ -37,6 +37,7 @@ struct fetch {
         struct stager *stager;
 };
 
+/* DIR, made if it is missing; f->made remembers that, for clean_up(). */
 static int open_directory(struct fetch *f, struct error *e) {
         _cleanup_free_ char *cwd = NULL, *absolute = NULL;
         struct stat st;
@@ -82,6 +83,7 @@ static int start_engine(struct fetch *f, struct error *e) {
         return stager_new(&f->stager, s, f->cache, f->client, e);
 }
 
+/* Draws meanwhile; a signal ends the wait. */
 static int wait_ready(struct stage_job *job, struct progress *bars, struct stage_outcome *o,
                       struct error *e) {
         struct error why = { 0 };
@@ -98,6 +100,7 @@ static int wait_ready(struct stage_job *job, struct progress *bars, struct stage
         return r < 0 ? error_copy(e, &why) : 0;
 }
 
+/* The tree's files get their names in DIR. */
 static int place(struct fetch *f, const struct digest *key, bool force, struct error *e) {
         _cleanup_(cache_model_freep) struct cache_model *model = NULL;
         struct cache_file *files = NULL;
@@ -139,6 +142,7 @@ static int run(struct fetch *f, const struct args *a, struct stage_outcome *o, s
         return place(f, &o->key, args_has(a, ARG_BIT(FORCE)), e);
 }
 
+/* Whatever happened: engine, cache and private directory go; if it failed, DIR too if it was ours. */
 static int clean_up(struct fetch *f, bool failed, struct error *e) {
         int r = 0;
 

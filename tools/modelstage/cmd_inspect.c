@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * inspect: from the daemon's cache, or with --remote from the registry's manifest alone. The latter is
- * brought into the form of the daemon's answer, so that both are printed by the same code.
+ * brought into the form of the daemon's answer, so that both are printed by the same code (inspection.c).
+ *
+ *   cached    the record, the files of the tree, a summary of the tensors
+ *   --remote  the plan: layers, and those files that are blobs or are made of the config; what is in archives
+ *             and headers is not known without fetching it
  */
 #include <string.h>
 
@@ -35,7 +39,7 @@ static int inspect_cached(const struct args *a) {
 
 /* ---- from the registry ---- */
 
-struct remote {
+struct remote { /* a plan in the form of the daemon's answer; texts are the plan's */
         Modelstage__V1__InspectResponse msg;
         Modelstage__V1__File *files, **file_list;
         Modelstage__V1__Layer *layers, **layer_list;

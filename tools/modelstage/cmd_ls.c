@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ls and df: what the cache has. */
+/*
+ * ls and df: what the cache has. One call each, and its answer as a table or as JSON.
+ *
+ *   ls    models that are ready, and jobs that run or have failed in the last minutes (stager/control.c)
+ *   df    bytes: capacity, used, reserved by running jobs, free for a new model, saved by shared layers
+ */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mount and umount: what a pod gets, without Kubernetes. */
+/*
+ * mount and umount: what a pod gets, without Kubernetes.
+ *
+ * The daemon mounts, in its own view of the file system, so the directory is told as an absolute path. It is
+ * made clean here, because the daemon refuses what is not; symbolic links in front of the last component are
+ * followed, as the shell's user expects. A lease of the volume "cli" keeps the model until umount.
+ */
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>

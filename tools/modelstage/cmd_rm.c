@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rm, pin and unpin: one call for each operand; the first failure gives the exit code, the others are still
- * tried. */
+/*
+ * rm, pin and unpin: one call for each operand; the first failure gives the exit code, the others are still
+ * tried. What was removed is printed even if something else failed.
+ */
 #include <stdio.h>
 #include <string.h>
 

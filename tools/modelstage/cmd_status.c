@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* status: the jobs of the daemon; with --watch again and again, in place on a terminal. */
+/*
+ * status: the jobs of the daemon, from a stream: one message without --watch, one a second with it.
+ *
+ *   table    on a terminal --watch clears the screen before each one
+ *   JSON     indented; with --watch each message is an array on a line of its own
+ */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* version: of this program and, if it answers, of the daemon; they may differ while a node is being upgraded.
+/*
+ * version: of this program and, if it answers, of the daemon; they may differ while a node is being upgraded.
+ * `modelstage --version` asks nobody.
  */
 #include <stdio.h>
 

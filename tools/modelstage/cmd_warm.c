@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * warm: a call for each reference, on a few threads; the main thread draws. An order belongs to the thread
- * that took it until it has told progress_end(); then to the main thread.
+ * warm: a call for each reference, on a few threads; the main thread draws.
+ *
+ *   orders[] --next--> run_orders(), on up to THREADS_MAX threads --> Warm --> progress, a result or an error
+ *   main thread: progress_wait() draws meanwhile; then the results, and the failures
+ *
+ * An order belongs to the thread that took it until it has told progress_end(); then to the main thread. The
+ * daemon goes on when this program is interrupted.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -46,6 +51,7 @@ static void order_finished(struct order *o, const Modelstage__V1__WarmProgress *
         o->elapsed_ms = p->elapsed_ms;
 }
 
+/* On the order's thread, for each message of the daemon. */
 static int on_progress(const ProtobufCMessage *m, void *userdata, struct error *e) {
         const Modelstage__V1__WarmProgress *p = (const void *)m;
         struct order *o = userdata;
@@ -82,6 +88,7 @@ static char *last_line(const struct order *o) {
         return line;
 }
 
+/* One call, from request to result; tells the drawing thread when it is over. */
 static void run_order(struct order *o) {
         const struct args *a = o->all->args;
         Modelstage__V1__WarmRequest req = MODELSTAGE__V1__WARM_REQUEST__INIT;

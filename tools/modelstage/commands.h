@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* commands: the table of commands. */
+/*
+ * commands: the table of commands: what each is called, takes and says about itself, and the function that
+ * does it. A command gets arguments that are right in form, prints its result, and returns the exit code; it
+ * does not end the program itself.
+ */
 #pragma once
 
 #include "tools/modelstage/args.h"
@@ -18,6 +22,7 @@ struct command {
         const char *example;              /* lines; may be NULL */
 };
 extern const struct command commands[]; /* ends with a NULL name */
+/* NULL: there is none of that name. */
 const struct command *command_find(const char *name);
 
 int cmd_warm(const struct args *a);

@@ -3,6 +3,9 @@
  * completion: what the shells complete: commands, options, values that are one of a few, files, and the
  * references that the cache has. Both scripts ask `modelstage ls` for these, quietly: without a daemon there
  * are none.
+ *
+ * The scripts are written from commands[] and arg_specs[] each time, so they know what this program knows.
+ * kinds[0] of a command is its first operand, kinds[1] all after it.
  */
 #include <string.h>
 

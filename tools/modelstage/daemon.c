@@ -3,6 +3,9 @@
  * gRPC says "unavailable" for a daemon that is not there as well as for a registry that the daemon cannot
  * reach; scripts need to tell these apart (exit code 3). So the socket itself is tried, before the first call
  * and after such a failure.
+ *
+ * Which socket: --socket, else $MODELSTAGE_SOCKET, else the default. Files that are named on the command line
+ * are read here and sent along: the daemon may not see the same files.
  */
 #include "tools/modelstage/daemon.h"
 

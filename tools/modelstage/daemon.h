@@ -1,5 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* daemon: calls to modelstaged over its control socket. */
+/*
+ * daemon: calls to modelstaged over its control socket (proto/modelstage.proto), and the parts of requests
+ * that several commands share.
+ *
+ *   daemon_open -> daemon_call, daemon_stream (from several threads, if wanted) -> daemon_close
+ *
+ * Calls wait as long as the daemon does: there is no timeout but the user's patience.
+ */
 #pragma once
 
 #include "base/rpc_client.h"
@@ -19,6 +26,7 @@ void daemon_close(struct daemon *d);
 /* @method: "List". *ret is to be freed with protobuf_c_message_free_unpacked(). */
 int daemon_call(const struct daemon *d, const char *method, const ProtobufCMessage *req,
                 const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret, struct error *e);
+/* As rpc_client_stream(). */
 int daemon_stream(const struct daemon *d, const char *method, const ProtobufCMessage *req,
                   const ProtobufCMessageDescriptor *type, rpc_on_message *on_message, void *userdata,
                   struct error *e);

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* direct: what fetch and inspect --remote need to speak to a registry themselves, from the command line
- * instead of a daemon. */
+/*
+ * direct: what fetch and inspect --remote need to speak to a registry themselves, from the command line
+ * instead of a daemon.
+ *
+ * Credentials: --docker-config, else config.json in $DOCKER_CONFIG or, where that is not set, in ~/.docker,
+ * if it is there.
+ */
 #pragma once
 
 #include "base/settings.h"

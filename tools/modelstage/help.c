@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Two renderings of the same tables: plain text of 80 columns for a terminal, and roff for modelstage(1),
- * which the build makes by running `modelstage help --man`. What is the same for all commands (exit codes,
- * environment) stands at the end.
+ * help: two renderings of the same tables, commands[] and arg_specs[]: plain text of 80 columns for a
+ * terminal, and roff for modelstage(1), which the build makes by running `modelstage help --man`. What is the
+ * same for all commands (exit codes, environment) stands at the end of the manual page only.
  */
 #include "tools/modelstage/help.h"
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * inspection: one answer, three ways to show it: the digest alone (-q), JSON (-o json), text for people.
+ *
  * The tensor summary comes as JSON text inside the answer: it has a shape of its own that will grow
  * (metadata, formats), and passes through to -o json as it is. For people, a few of its numbers are picked
  * out.

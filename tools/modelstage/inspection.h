@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* inspection: prints what a model consists of, whether the daemon told it or the registry. */
+/*
+ * inspection: prints what a model consists of, whether the daemon told it or the registry: for people, or as
+ * JSON with -o json, or its digest alone with -q.
+ */
 #pragma once
 
 #include "proto/modelstage.pb-c.h"

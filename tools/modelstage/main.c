@@ -1,6 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* modelstage: the command line of modelstaged. Reads the arguments and hands over to the command
- * (commands.c). */
+/*
+ * modelstage: the command line of modelstaged.
+ *
+ *   argv --args.c--> struct args --commands.c--> cmd_NAME() --> exit code --cli_finish()--> exit
+ *                                                   |
+ *                     most commands:                daemon.c --> modelstaged's control socket
+ *                     fetch, inspect --remote:      direct.c --> the registry itself
+ *
+ * One thread, except in warm (cmd_warm.c) and for the engine's own in fetch.
+ */
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * output: results as JSON. What is printed is always valid and never has a raw control or non-ASCII character
- * in it; bytes that are not UTF-8 become U+FFFD. Keys are in design/interfaces.md: they may be added, never
- * changed.
+ * in it; bytes that are not UTF-8 become U+FFFD. Scripts read the keys: they may be added, never changed.
  */
 #pragma once
 

@@ -4,8 +4,8 @@
  * broken our lines into several rows, so the rows are counted from the lines' widths and the present width.
  * One write(2) a frame.
  *
- * SIGINT and SIGTERM: the cursor, which is hidden while there are bars, is shown by the handler; then the
- * signal does what it would have done (or what signals_on_interrupt() set up before).
+ * SIGINT, SIGTERM and SIGHUP: the cursor, which is hidden while there are bars, is shown by the handler; then
+ * the signal does what it would have done (or is only remembered, after signals_defer()).
  */
 #include "tools/modelstage/progress.h"
 
@@ -21,17 +21,17 @@
 #include "tools/modelstage/screen.h"
 #include "tools/modelstage/signals.h"
 
-#define DRAW_MS 100
-#define LINE_MS 1000
+#define DRAW_MS 100  /* between two frames on a terminal */
+#define LINE_MS 1000 /* between two lines elsewhere */
 #define FRAME_MAX (1u << 20)
 #define BLOBS_MAX 256
 
 struct progress {
         pthread_mutex_t lock; /* guards what follows, up to the empty line */
         pthread_cond_t changed;
-        struct bars_model *models;
-        size_t n, running;
-        struct buf said; /* lines that stay, not yet written */
+        struct bars_model *models; /* in the order of the titles */
+        size_t n, running;         /* of these, not ended */
+        struct buf said;           /* lines that stay, not yet written */
 
         bool quiet, terminal, colour;
         int64_t drawn_ms;        /* 0: never */

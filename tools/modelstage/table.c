@@ -19,8 +19,8 @@
 struct table {
         const char *const *headers;
         size_t columns;
-        char **cells; /* safe text, row after row */
-        size_t n, size;
+        char **cells;   /* safe text, row after row */
+        size_t n, size; /* cells that are there, allocated */
 };
 
 struct table *table_new(const char *const *headers) {

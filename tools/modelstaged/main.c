@@ -2,9 +2,15 @@
 /*
  * modelstaged: puts the rooms together and waits for a signal.
  *
- * Started from the bottom up (cache, registries, engine, sockets), so that a socket that answers can keep its
- * promise; kubelet hears of us last. Stopped in the opposite order. Mounts are left alone: pods read plain
- * files and do not need us.
+ *   node        cache -> registries -> engine -> control socket -> warm list -> CSI socket -> HTTP -> kubelet
+ *   controller                                                                  CSI socket -> HTTP
+ *
+ * Started from the bottom up, so that a socket that answers can keep its promise; kubelet hears of us last.
+ * Stopped so that nobody is left whom something below would miss: HTTP and kubelet first, cache last. Mounts
+ * are left alone: pods read plain files and do not need us.
+ *
+ * A start that fails stops what had been started, and the exit code tells. The main thread only starts, waits
+ * and stops: it waits in sigwait(), with the signals blocked in every thread.
  */
 #include <curl/curl.h>
 #include <malloc.h>
@@ -26,7 +32,7 @@
 
 #define GRACE_MS 2000 /* for calls in flight; those that wait for a job are cancelled then */
 
-struct daemon {
+struct daemon { /* NULL: not started, or not in this role */
         struct options options;
         struct cache *cache;
         struct oci_client *client;
@@ -37,7 +43,7 @@ struct daemon {
         struct http_endpoint *http;
         struct csi_registration *registration;
         struct warmlist *warmlist;
-        atomic_bool ready;
+        atomic_bool ready; /* everything is up, and not being stopped; read by the HTTP thread */
 };
 
 /* ---- HTTP ---- */
@@ -86,6 +92,7 @@ static int make_parent(const char *path, struct error *e) {
         return path_make_dirs_absolute(parent, 0755, e);
 }
 
+/* A server on @path, whose directory is made if it is missing. */
 static int serve(struct rpc_server **ret, const char *path, const struct rpc_service *services, size_t n,
                  struct error *e) {
         struct rpc_server_options options = {
@@ -138,6 +145,7 @@ static int start_node(struct daemon *d, struct error *e) {
         return r;
 }
 
+/* Leaves what it has started for stop() if it fails. */
 static int start(struct daemon *d, struct error *e) {
         const struct settings *s = d->options.settings;
         int r = 0;
@@ -157,6 +165,7 @@ static int start(struct daemon *d, struct error *e) {
         return r;
 }
 
+/* Also after a start that got only half way. */
 static void stop(struct daemon *d) {
         atomic_store(&d->ready, false);
         http_endpoint_free(take_ptr(d->http)); /* its pages look at the others */

@@ -100,6 +100,7 @@ static int take_setting(struct command_line *c, char *arg, int argc, char *argv[
         return r;
 }
 
+/* The first pass: settings are only collected, in order. 0 or an exit code. */
 static int read_command_line(struct command_line *c, int argc, char *argv[]) {
         for (int i = 1; i < argc; i++) {
                 char *arg = argv[i];

@@ -16,7 +16,7 @@
 #include "base/log.h"
 #include "base/text.h"
 
-#define RETRY_FIRST_MS 5000
+#define RETRY_FIRST_MS 5000 /* after a failure; doubles each time */
 #define RETRY_MAX_MS (5 * 60 * 1000)
 
 struct warmlist {
@@ -33,6 +33,7 @@ struct warmlist {
         bool stopping;
 };
 
+/* stage_job_wait() that warmlist_stop() can end. False: not ready, or stopping. */
 static bool warm_wait(struct warmlist *w, struct stage_job *job, struct stage_outcome *outcome,
                       struct error *e) {
         {
@@ -47,6 +48,7 @@ static bool warm_wait(struct warmlist *w, struct stage_job *job, struct stage_ou
         return r >= 0;
 }
 
+/* Stages one model and pins it if that is asked for. False: it is to be tried again. */
 static bool warm_one(struct warmlist *w, const struct settings_warm *item) {
         _cleanup_(oci_reference_freep) struct oci_reference *reference = NULL;
         _cleanup_(stage_job_leavep) struct stage_job *job = NULL;
@@ -98,7 +100,7 @@ static void reload(struct warmlist *w) {
         w->current = fresh;
 }
 
-/* False: stop. */
+/* Until the file changes (then it has been read), @timeout_ms has passed (-1: never), or false: stop. */
 static bool sleep_until_needed(struct warmlist *w, int timeout_ms) {
         struct pollfd fds[] = { { .fd = w->stop_fd, .events = POLLIN },
                                 { .fd = w->watch_fd, .events = POLLIN } };

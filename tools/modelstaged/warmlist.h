@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* warmlist: keeps the models of the settings' `warm` list in the cache; the file is watched. */
+/*
+ * warmlist: keeps the models of the settings' `warm` list in the cache; the file is watched. Only this list
+ * is taken from a file that has changed: all other settings stay as they were at the start.
+ *
+ * A model that leaves the list stays in the cache, and pinned if it was.
+ */
 #pragma once
 
 #include "stager/stager.h"

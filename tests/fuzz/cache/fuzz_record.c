@@ -17,8 +17,9 @@ static void layer(const char *text, size_t len) {
                 return;
         assert(cache_record_layer_print(&printed, &a, NULL) == 0);
         assert(cache_record_layer_parse(&b, printed, strlen(printed), NULL) == 0);
-        assert(digest_equal(&a.digest, &b.digest) && a.packing == b.packing && a.size == b.size &&
-               a.bytes == b.bytes && a.files == b.files);
+        assert(digest_equal(&a.digest, &b.digest) && a.form == b.form && a.size == b.size &&
+               a.bytes == b.bytes && a.files == b.files && a.is_private == b.is_private &&
+               digest_equal(&a.origin, &b.origin));
         free(printed);
 }
 

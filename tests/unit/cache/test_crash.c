@@ -48,7 +48,7 @@ static void expected_tree(unsigned n, char text[static 256]) {
 static void ensure_layer(struct cache *c, const char *name, const struct entry *entries) {
         struct digest d = digest_named(name);
 
-        if (!cache_layer_find(c, &d, PLAN_TAR, NULL))
+        if (!cache_layer_find(c, &d, CACHE_TREE, NULL))
                 stage_tar(c, name, entries);
 }
 

@@ -88,21 +88,21 @@ static struct model_plan *make_plan(void) {
 
 /* Stages what is missing; the writing of the engine's files is not what is tested, so no fault is armed for
  * it. */
-static int stage(struct cache *c, enum plan_packing packing) {
+static int stage(struct cache *c, enum cache_form form) {
         struct cache_layer layer = { .digest = digest_named("three"), .size = 5, .bytes = 5, .files = 1 };
         struct cache_staging *s;
         const char *armed = fault.call;
         struct error e;
 
-        if (packing == PLAN_TAR)
+        if (form == CACHE_TREE)
                 layer.digest = digest_named("fault");
-        if (cache_layer_find(c, &layer.digest, packing, NULL))
+        if (cache_layer_find(c, &layer.digest, form, NULL))
                 return 0;
         fault.call = NULL;
-        if (packing == PLAN_TAR) {
+        if (form == CACHE_TREE) {
                 s = begin_tar(c, "fault", layer_entries, &layer);
         } else {
-                assert_ok(cache_staging_begin(&s, c, &layer.digest, PLAN_RAW, &e), &e);
+                assert_ok(cache_staging_begin(&s, c, &layer.digest, CACHE_BLOB, &e), &e);
                 write_text(cache_staging_dir(s), "blob", "three", 0444);
         }
         fault.call = armed;
@@ -113,7 +113,7 @@ static int work(struct cache *c, const struct model_plan *p, const struct digest
         struct error e;
         int r;
 
-        if ((r = stage(c, PLAN_TAR)) < 0 || (r = stage(c, PLAN_RAW)) < 0 ||
+        if ((r = stage(c, CACHE_TREE)) < 0 || (r = stage(c, CACHE_BLOB)) < 0 ||
             (r = cache_model_build(c, key, p, NULL, false, &e)) < 0 ||
             (r = cache_model_pin(c, key, true, 7, &e)) < 0)
                 return r;
@@ -179,8 +179,8 @@ static void test_a_file_that_cannot_be_linked_is_copied(void **state) {
                 struct error e;
                 struct stat st;
 
-                assert_int_equal(stage(f->cache, PLAN_TAR), 0);
-                assert_int_equal(stage(f->cache, PLAN_RAW), 0);
+                assert_int_equal(stage(f->cache, CACHE_TREE), 0);
+                assert_int_equal(stage(f->cache, CACHE_BLOB), 0);
                 fault.call = "linkat";
                 fault.at = 1;
                 fault.seen = 0;

@@ -6,10 +6,10 @@
 
 #define THREADS 8
 
-static bool is_here(struct cache *c, const char *name, enum plan_packing p) {
+static bool is_here(struct cache *c, const char *name, enum cache_form form) {
         struct digest d = digest_named(name);
 
-        return cache_layer_find(c, &d, p, NULL);
+        return cache_layer_find(c, &d, form, NULL);
 }
 
 static bool on_disk(const struct fixture *f, const char *name, const char *file) {
@@ -27,11 +27,11 @@ static void test_a_layer_is_found_once_it_is_sealed(void **state) {
             begin_tar(f->cache, "l", (struct entry[]){ { "f", "12345", 0 }, { 0 } }, &layer);
         struct error e;
 
-        assert_false(is_here(f->cache, "l", PLAN_TAR));
+        assert_false(is_here(f->cache, "l", CACHE_TREE));
         assert_ok(cache_staging_seal(s, &layer, &e), &e);
-        assert_true(cache_layer_find(f->cache, &layer.digest, PLAN_TAR, &found));
+        assert_true(cache_layer_find(f->cache, &layer.digest, CACHE_TREE, &found));
         assert_true(digest_equal(&found.digest, &layer.digest));
-        assert_int_equal(found.packing, PLAN_TAR);
+        assert_int_equal(found.form, CACHE_TREE);
         assert_int_equal(found.size, 4096);
         assert_int_equal(found.bytes, 5);
         assert_int_equal(found.files, 1);
@@ -44,7 +44,7 @@ static void test_an_aborted_layer_leaves_nothing(void **state) {
 
         cache_staging_abort(begin_tar(f->cache, "l", (struct entry[]){ { "d/f", "1", 0 }, { 0 } }, &layer));
         cache_staging_abort(NULL);
-        assert_false(is_here(f->cache, "l", PLAN_TAR));
+        assert_false(is_here(f->cache, "l", CACHE_TREE));
         assert_staging_empty(f);
 }
 
@@ -52,10 +52,10 @@ static void test_one_digest_may_be_a_blob_and_a_tree(void **state) {
         struct fixture *f = *state;
 
         stage_raw(f->cache, "both");
-        assert_false(is_here(f->cache, "both", PLAN_TAR));
+        assert_false(is_here(f->cache, "both", CACHE_TREE));
         stage_tar(f->cache, "both", (struct entry[]){ { "f", "1", 0 }, { 0 } });
-        assert_true(is_here(f->cache, "both", PLAN_RAW));
-        assert_true(is_here(f->cache, "both", PLAN_TAR));
+        assert_true(is_here(f->cache, "both", CACHE_BLOB));
+        assert_true(is_here(f->cache, "both", CACHE_TREE));
 }
 
 static void test_a_blob_of_another_size_is_not_sealed(void **state) {
@@ -64,11 +64,37 @@ static void test_a_blob_of_another_size_is_not_sealed(void **state) {
         struct cache_staging *s;
         struct error e;
 
-        assert_ok(cache_staging_begin(&s, f->cache, &layer.digest, PLAN_RAW, &e), &e);
+        assert_ok(cache_staging_begin(&s, f->cache, &layer.digest, CACHE_BLOB, &e), &e);
         write_text(cache_staging_dir(s), "blob", "short", 0444);
         assert_true(cache_staging_seal(s, &layer, &e) < 0);
-        assert_false(is_here(f->cache, "short", PLAN_RAW));
+        assert_false(is_here(f->cache, "short", CACHE_BLOB));
         assert_staging_empty(f);
+}
+
+/* One blob, kept as it is for one model and decoded for another. */
+static void test_a_blob_and_what_it_decodes_to_are_two_layers(void **state) {
+        struct fixture *f = *state;
+        struct cache_layer layer = { .digest = digest_named("both"), .size = 4, .bytes = 9, .files = 1 };
+        struct model_plan *p = plan_new("example.com/decoded:1");
+        struct cache_staging *s;
+        struct digest key = digest_named("decoded");
+        struct error e;
+
+        assert_ok(cache_staging_begin(&s, f->cache, &layer.digest, CACHE_CONTENT, &e), &e);
+        write_text(cache_staging_dir(s), "blob", "both ways", 0444);
+        assert_ok(cache_staging_seal(s, &layer, &e), &e);
+        assert_false(is_here(f->cache, "both", CACHE_BLOB));
+        stage_raw(f->cache, "both");
+
+        plan_add(p, PLAN_RAW, "both", "decoded")->codec = PLAN_CODEC_GZIP;
+        plan_add(p, PLAN_RAW, "both", "as-it-is");
+        assert_ok(cache_model_build(f->cache, &key, p, NULL, false, &e), &e);
+        assert_model_tree(f->cache, &key, "as-it-is=both decoded=both ways");
+        fixture_reopen(f);
+        assert_true(is_here(f->cache, "both", CACHE_CONTENT));
+        assert_true(is_here(f->cache, "both", CACHE_BLOB));
+        assert_model_tree(f->cache, &key, "as-it-is=both decoded=both ways");
+        model_plan_free(p);
 }
 
 static void test_the_second_seal_of_a_layer_is_success(void **state) {
@@ -78,7 +104,7 @@ static void test_the_second_seal_of_a_layer_is_success(void **state) {
                 stage_raw(f->cache, "twice");
                 stage_tar(f->cache, "twice", (struct entry[]){ { "f", "1", 0 }, { 0 } });
         }
-        assert_true(is_here(f->cache, "twice", PLAN_TAR));
+        assert_true(is_here(f->cache, "twice", CACHE_TREE));
         assert_staging_empty(f);
 }
 
@@ -100,7 +126,7 @@ static void test_removing_a_model_removes_the_layers_that_only_it_used(void **st
         assert_ok(cache_model_build(f->cache, &b, two, NULL, false, &e), &e);
         assert_ok(cache_model_remove(f->cache, &a, &freed, &e), &e);
         assert_int_equal(freed, strlen("of one"));
-        assert_false(is_here(f->cache, "of one", PLAN_RAW));
+        assert_false(is_here(f->cache, "of one", CACHE_BLOB));
         assert_false(on_disk(f, "of one", ""));
         assert_model_tree(f->cache, &b, "s=shared");
         assert_ok(cache_model_remove(f->cache, &b, &freed, &e), &e);
@@ -121,19 +147,19 @@ static void test_a_layer_that_a_job_holds_is_not_collected(void **state) {
         cache_layer_hold(f->cache, &held);
         key = make_model(f->cache, "example.com/m:1", "other");
         assert_ok(cache_model_remove(f->cache, &key, NULL, &e), &e);
-        assert_true(is_here(f->cache, "held", PLAN_RAW));
+        assert_true(is_here(f->cache, "held", CACHE_BLOB));
         cache_layer_unhold(f->cache, &held);
         key = make_model(f->cache, "example.com/m:1", "other");
         assert_ok(cache_model_remove(f->cache, &key, NULL, &e), &e);
-        assert_true(is_here(f->cache, "held", PLAN_RAW));
+        assert_true(is_here(f->cache, "held", CACHE_BLOB));
         cache_layer_unhold(f->cache, &held);
         key = make_model(f->cache, "example.com/m:1", "other");
         assert_ok(cache_model_remove(f->cache, &key, NULL, &e), &e);
-        assert_false(is_here(f->cache, "held", PLAN_RAW));
+        assert_false(is_here(f->cache, "held", CACHE_BLOB));
         assert_false(on_disk(f, "held", ""));
 }
 
-static void test_one_packing_is_collected_and_the_other_stays(void **state) {
+static void test_one_form_is_collected_and_the_other_stays(void **state) {
         struct fixture *f = *state;
         struct digest key = make_model(f->cache, "example.com/m:1", "both"), other;
         struct error e;
@@ -141,7 +167,7 @@ static void test_one_packing_is_collected_and_the_other_stays(void **state) {
         stage_tar(f->cache, "both", (struct entry[]){ { "f", "1", 0 }, { 0 } });
         other = make_model(f->cache, "example.com/other:1", "other");
         assert_ok(cache_model_remove(f->cache, &other, NULL, &e), &e);
-        assert_false(is_here(f->cache, "both", PLAN_TAR));
+        assert_false(is_here(f->cache, "both", CACHE_TREE));
         assert_false(on_disk(f, "both", "tree"));
         assert_true(on_disk(f, "both", "blob"));
         assert_model_tree(f->cache, &key, "file=both");
@@ -167,7 +193,7 @@ static int race_stage(struct racer *r, const char *text) {
         int fd, result;
 
         (void)digest_of(&layer.digest, text, strlen(text));
-        result = cache_staging_begin(&s, r->cache, &layer.digest, PLAN_RAW, &r->error);
+        result = cache_staging_begin(&s, r->cache, &layer.digest, CACHE_BLOB, &r->error);
         if (result < 0)
                 return result;
         fd = openat(cache_staging_dir(s), "blob", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
@@ -201,7 +227,7 @@ static void *race(void *userdata) {
                 cache_layer_hold(r->cache, &blobs[0].digest);
                 cache_layer_hold(r->cache, &blobs[1].digest);
                 for (int b = 0; b < 2; b++)
-                        if (!cache_layer_find(r->cache, &blobs[b].digest, PLAN_RAW, NULL))
+                        if (!cache_layer_find(r->cache, &blobs[b].digest, CACHE_BLOB, NULL))
                                 note(r, race_stage(r, b ? "race b" : "race a"));
                 note(r, cache_model_build(r->cache, &key, &plan, NULL, false, &r->error));
                 cache_layer_unhold(r->cache, &blobs[0].digest);
@@ -253,10 +279,11 @@ int main(void) {
                 T(test_an_aborted_layer_leaves_nothing),
                 T(test_one_digest_may_be_a_blob_and_a_tree),
                 T(test_a_blob_of_another_size_is_not_sealed),
+                T(test_a_blob_and_what_it_decodes_to_are_two_layers),
                 T(test_the_second_seal_of_a_layer_is_success),
                 T(test_removing_a_model_removes_the_layers_that_only_it_used),
                 T(test_a_layer_that_a_job_holds_is_not_collected),
-                T(test_one_packing_is_collected_and_the_other_stays),
+                T(test_one_form_is_collected_and_the_other_stays),
                 T(test_threads_stage_build_and_remove_the_same_model_at_once),
         };
 

@@ -9,10 +9,12 @@
 
 static void test_a_layer_is_read_back_as_it_was_written(void **state) {
         struct cache_layer l = { .digest = digest_named("x"),
-                                 .packing = PLAN_TAR,
+                                 .form = CACHE_TREE,
                                  .size = 1ull << 40,
                                  .bytes = 12345,
-                                 .files = 7 };
+                                 .files = 7,
+                                 .is_private = true,
+                                 .origin = digest_named("repository") };
         struct cache_layer got;
         char *text;
         struct error e;
@@ -21,30 +23,33 @@ static void test_a_layer_is_read_back_as_it_was_written(void **state) {
         assert_ok(cache_record_layer_print(&text, &l, &e), &e);
         assert_ok(cache_record_layer_parse(&got, text, strlen(text), &e), &e);
         assert_true(digest_equal(&got.digest, &l.digest));
-        assert_int_equal(got.packing, PLAN_TAR);
+        assert_int_equal(got.form, CACHE_TREE);
         assert_int_equal(got.size, l.size);
         assert_int_equal(got.bytes, l.bytes);
         assert_int_equal(got.files, l.files);
+        assert_true(got.is_private);
+        assert_true(digest_equal(&got.origin, &l.origin));
         free(text);
 }
 
 static void test_wrong_layer_records_are_refused(void **state) {
+#define REST ",\"files\":1,\"private\":false,\"origin\":" DIGEST "}"
+        static const char good[] =
+            "{\"version\":1,\"digest\":" DIGEST ",\"form\":\"blob\",\"size\":1,\"bytes\":1" REST;
         static const char *const bad[] = {
                 "",
                 "null",
                 "{\"version\":1}",
-                "{\"version\":2,\"digest\":" DIGEST
-                ",\"packing\":\"raw\",\"size\":1,\"bytes\":1,\"files\":1}",
-                "{\"version\":1,\"digest\":\"sha512:00\",\"packing\":\"raw\",\"size\":1,\"bytes\":1,"
-                "\"files\":1}",
+                "{\"version\":2,\"digest\":" DIGEST ",\"form\":\"blob\",\"size\":1,\"bytes\":1" REST,
+                "{\"version\":1,\"digest\":\"sha512:00\",\"form\":\"blob\",\"size\":1,\"bytes\":1" REST,
+                "{\"version\":1,\"digest\":" DIGEST ",\"form\":\"zip\",\"size\":1,\"bytes\":1" REST,
+                "{\"version\":1,\"digest\":" DIGEST ",\"form\":\"blob\",\"size\":-1,\"bytes\":1" REST,
+                "{\"version\":1,\"digest\":" DIGEST ",\"form\":\"blob\",\"size\":1,\"bytes\":\"1\"" REST,
+                "{\"version\":1,\"digest\":" DIGEST ",\"form\":\"blob\",\"size\":1,\"bytes\":1" REST " x",
                 "{\"version\":1,\"digest\":" DIGEST
-                ",\"packing\":\"zip\",\"size\":1,\"bytes\":1,\"files\":1}",
+                ",\"form\":\"blob\",\"size\":1,\"bytes\":1,\"files\":1,\"origin\":" DIGEST "}",
                 "{\"version\":1,\"digest\":" DIGEST
-                ",\"packing\":\"raw\",\"size\":-1,\"bytes\":1,\"files\":1}",
-                "{\"version\":1,\"digest\":" DIGEST
-                ",\"packing\":\"raw\",\"size\":1,\"bytes\":\"1\",\"files\":1}",
-                "{\"version\":1,\"digest\":" DIGEST
-                ",\"packing\":\"raw\",\"size\":1,\"bytes\":1,\"files\":1} x",
+                ",\"form\":\"blob\",\"size\":1,\"bytes\":1,\"files\":1,\"private\":true}",
         };
         struct cache_layer l = { .files = 99 };
         struct error e;
@@ -53,6 +58,7 @@ static void test_wrong_layer_records_are_refused(void **state) {
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
                 assert_true(cache_record_layer_parse(&l, bad[i], strlen(bad[i]), &e) < 0);
         assert_int_equal(l.files, 99); /* untouched by failures */
+        assert_ok(cache_record_layer_parse(&l, good, strlen(good), &e), &e);
 }
 
 static struct model_plan *sample_plan(void) {
@@ -92,7 +98,7 @@ static void test_a_model_is_read_back_as_it_was_written(void **state) {
         assert_int_equal(rec->model.created_ms, 1700000000123);
         assert_int_equal(rec->model.expires_ms, 5);
         assert_int_equal(rec->n_layers, 2);
-        assert_int_equal(rec->layers[0].packing, PLAN_RAW);
+        assert_int_equal(rec->layers[0].form, CACHE_BLOB);
         assert_true(digest_equal(&rec->layers[1].digest, &p->blobs[1].digest));
         cache_record_free(rec);
         json_decref(json);
@@ -162,8 +168,8 @@ static void test_records_of_later_versions_are_told_from_broken_ones(void **stat
 }
 
 static void test_a_record_made_again_says_what_is_known(void **state) {
-        struct cache_layer_ref layers[] = { { digest_named("a"), PLAN_RAW },
-                                            { digest_named("b"), PLAN_TAR } };
+        struct cache_layer_ref layers[] = { { digest_named("a"), CACHE_BLOB },
+                                            { digest_named("b"), CACHE_TREE } };
         struct cache_record rec = { .model = { .key = digest_named("key"),
                                                .manifest = digest_named("manifest"),
                                                .reference = (char *)"example.com/m:1",
@@ -197,7 +203,7 @@ static void test_a_record_made_again_says_what_is_known(void **state) {
         assert_true(got->model.is_private);
         assert_int_equal(got->n_layers, 2);
         assert_true(digest_equal(&got->layers[1].digest, &layers[1].digest));
-        assert_int_equal(got->layers[1].packing, PLAN_TAR);
+        assert_int_equal(got->layers[1].form, CACHE_TREE);
         cache_record_free(got);
         json_decref(json);
         free(text);

@@ -100,13 +100,13 @@ static void test_a_lost_index_is_made_again_from_the_records(void **state) {
         assert_int_equal(unlink(path), 0);
         fixture_reopen(f);
         assert_model_tree(f->cache, &key, "file=text");
-        assert_true(cache_layer_find(f->cache, &layer, PLAN_RAW, NULL));
+        assert_true(cache_layer_find(f->cache, &layer, CACHE_BLOB, NULL));
         assert_ok(cache_space(f->cache, &space, &e), &e);
         assert_int_equal(space.used, 4);
         /* It knows again that the model uses the layer: removing another model leaves it. */
         other = make_model(f->cache, "example.com/n:1", "other");
         assert_ok(cache_model_remove(f->cache, &other, NULL, &e), &e);
-        assert_true(cache_layer_find(f->cache, &layer, PLAN_RAW, NULL));
+        assert_true(cache_layer_find(f->cache, &layer, CACHE_BLOB, NULL));
 }
 
 static void assert_index_is_replaced(struct fixture *f) {
@@ -251,7 +251,7 @@ static void test_a_layer_without_a_sound_record_is_removed(void **state) {
                 if (bad[i])
                         put_file(f, name, bad[i]);
                 fixture_reopen(f);
-                assert_false(cache_layer_find(f->cache, &d, PLAN_TAR, NULL));
+                assert_false(cache_layer_find(f->cache, &d, CACHE_TREE, NULL));
                 layer_name("layer", "", name);
                 assert_gone(f, name);
         }
@@ -268,7 +268,7 @@ static void test_a_blob_of_the_wrong_size_is_removed(void **state) {
         fixture_path(f, name, path);
         assert_int_equal(truncate(path, 2), 0);
         fixture_reopen(f);
-        assert_false(cache_layer_find(f->cache, &d, PLAN_RAW, NULL));
+        assert_false(cache_layer_find(f->cache, &d, CACHE_BLOB, NULL));
         assert_gone(f, name);
 }
 
@@ -278,7 +278,7 @@ static void test_layers_that_nothing_uses_stay(void **state) {
 
         stage_raw(f->cache, "blob");
         fixture_reopen(f);
-        assert_true(cache_layer_find(f->cache, &d, PLAN_RAW, NULL));
+        assert_true(cache_layer_find(f->cache, &d, CACHE_BLOB, NULL));
 }
 
 static void test_strangers_in_the_store_are_removed(void **state) {

@@ -130,7 +130,7 @@ static void test_a_mounted_model_gets_its_broken_record_again_from_the_index(voi
                 assert_int_equal(m->mounts, 1);
                 cache_model_free(m);
                 assert_ok(cache_collect_layers(f->cache, NULL, &e), &e);
-                assert_true(cache_layer_find(f->cache, &layer, PLAN_RAW, NULL));
+                assert_true(cache_layer_find(f->cache, &layer, CACHE_BLOB, NULL));
                 unpublish(f, target);
                 assert_ok(cache_model_remove(f->cache, &key, NULL, &e), &e);
         }
@@ -211,10 +211,10 @@ static void test_a_layer_of_a_later_version_is_left_alone_until_it_is_staged(voi
         make_later(layer_path(f, "layer", "tree.json", path), &old);
         free(old);
         fixture_reopen(f);
-        assert_false(cache_layer_find(f->cache, &d, PLAN_TAR, NULL));
+        assert_false(cache_layer_find(f->cache, &d, CACHE_TREE, NULL));
         assert_tree(layer_path(f, "layer", "tree", path), "f=later");
         stage_tar(f->cache, "layer", (struct entry[]){ { "f", "ours", 0 }, { 0 } });
-        assert_true(cache_layer_find(f->cache, &d, PLAN_TAR, NULL));
+        assert_true(cache_layer_find(f->cache, &d, CACHE_TREE, NULL));
         assert_tree(path, "f=ours");
 }
 

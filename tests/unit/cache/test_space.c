@@ -183,10 +183,10 @@ static void test_unused_layers_make_room_unless_they_are_held(void **state) {
         cache_layer_hold(f->cache, &held);
         limit(f, "30");
         assert_ok(cache_reserve(&r, f->cache, 8, &e), &e);
-        assert_true(cache_layer_find(f->cache, &old, PLAN_RAW, NULL));
+        assert_true(cache_layer_find(f->cache, &old, CACHE_BLOB, NULL));
         assert_ok(cache_reservation_grow(r, 12, &e), &e);
-        assert_false(cache_layer_find(f->cache, &old, PLAN_RAW, NULL));
-        assert_true(cache_layer_find(f->cache, &held, PLAN_RAW, NULL));
+        assert_false(cache_layer_find(f->cache, &old, CACHE_BLOB, NULL));
+        assert_true(cache_layer_find(f->cache, &held, CACHE_BLOB, NULL));
         assert_int_equal(cache_reservation_grow(r, 1, &e), -ENOSPC);
         cache_reservation_release(r);
         cache_layer_unhold(f->cache, &held);
@@ -282,7 +282,7 @@ static void test_a_full_disk_is_said_and_leaves_nothing_half_made(void **state) 
         fill_disk(f);
         assert_int_equal(cache_staging_seal(s, &layer, &e), -ENOSPC);
         assert_int_equal(e.kind, ERROR_NO_SPACE);
-        assert_false(cache_layer_find(f->cache, &layer.digest, PLAN_TAR, NULL));
+        assert_false(cache_layer_find(f->cache, &layer.digest, CACHE_TREE, NULL));
         fill_disk(f); /* also what the failed one has given back */
         assert_int_equal(cache_model_build(f->cache, &key, p, NULL, false, &e), -ENOSPC);
         assert_int_equal(e.kind, ERROR_NO_SPACE);
