@@ -94,7 +94,7 @@ class Cluster:
                 and any(c["type"] == "Ready" and c["status"] == "True" for c in n["status"]["conditions"])]
 
     def images_of(self, node):
-        return {name for image in self.get("node", node)["status"].get("images", []) for name in image["names"]}
+        return {name for image in self.get("node", node)["status"].get("images", []) for name in image.get("names") or []}
 
     def has_kind(self, resource):
         return self.run("kubectl", "get", resource, "-A", "-o", "name", check=False).returncode == 0
