@@ -17,7 +17,7 @@ enum log_format { LOG_FORMAT_AUTO, LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 /* Topics of log.debug; a topic costs one bit test while it is off. */
 #define LOG_TOPICS(X) \
-        X(HTTP, "http", "requests to registries, without credentials") \
+        X(HTTP, "http", "requests to registries and to the API server, without credentials") \
         X(RING, "ring", "disk and socket operations of the engine") \
         X(FETCH, "fetch", "ranges, retries, window") \
         X(STAGE, "stage", "jobs and their states") \

@@ -50,6 +50,10 @@ const char *path_base(const char *path); /* after the last slash */
 /* Whole file below @dir_fd, at most @max bytes; *ret is NUL-terminated and to be freed. */
 int path_read_file(char **ret, size_t *ret_len, int dir_fd, const char *name, size_t max, struct error *e);
 
+/* The same of a path that the administrator gave; symbolic links are followed (Kubernetes mounts files as
+ * such). */
+int path_read_absolute(char **ret, size_t *ret_len, const char *path, size_t max, struct error *e);
+
 /* Writes @name below @dir_fd durably and atomically: temporary file, fsync, rename, fsync of the directory.
  */
 int path_write_file(int dir_fd, const char *name, const void *data, size_t len, mode_t mode, struct error *e);

@@ -37,16 +37,12 @@ static int read_all(int fd, char *data, size_t size, size_t *ret_len) {
 }
 
 /* The size is taken once and held against what comes: a file that grows meanwhile is not one of ours. */
-int path_read_file(char **ret, size_t *ret_len, int dir_fd, const char *name, size_t max, struct error *e) {
+static int read_whole(char **ret, size_t *ret_len, int fd, const char *name, size_t max, struct error *e) {
         _cleanup_free_ char *data = NULL;
-        _cleanup_close_ int fd = -1;
         struct stat st;
         size_t len = 0;
         int r;
 
-        fd = path_open(dir_fd, name, O_RDONLY | O_NONBLOCK, 0, e); /* a FIFO would keep us waiting */
-        if (fd < 0)
-                return fd;
         if (fstat(fd, &st) < 0)
                 return error_errno(e, errno, "cannot read \"%s\"", name);
         if (!S_ISREG(st.st_mode))
@@ -66,6 +62,20 @@ int path_read_file(char **ret, size_t *ret_len, int dir_fd, const char *name, si
         if (ret_len)
                 *ret_len = len;
         return 0;
+}
+
+/* O_NONBLOCK: a FIFO would keep us waiting. */
+int path_read_file(char **ret, size_t *ret_len, int dir_fd, const char *name, size_t max, struct error *e) {
+        _cleanup_close_ int fd = path_open(dir_fd, name, O_RDONLY | O_NONBLOCK, 0, e);
+
+        return fd < 0 ? fd : read_whole(ret, ret_len, fd, name, max, e);
+}
+
+int path_read_absolute(char **ret, size_t *ret_len, const char *path, size_t max, struct error *e) {
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+        return fd < 0 ? error_errno(e, errno, "cannot read \"%s\"", path)
+                      : read_whole(ret, ret_len, fd, path, max, e);
 }
 
 static int write_all(int fd, const char *data, size_t len) {

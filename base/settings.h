@@ -37,6 +37,7 @@ struct settings_registry {
 struct settings_warm { /* a model that this node always has */
         char *model;   /* reference */
         bool pin;
+        bool required; /* a node that does not have it yet keeps its start-up taint */
 };
 
 /*
@@ -51,6 +52,14 @@ struct settings {
                 /* A unix: URL; a directory, "": do not register; the socket as kubelet sees it, "": same */
                 char *endpoint, *kubelet_registration, *kubelet_path;
         } csi;
+        struct {
+                char *service_account; /* directory; "": do not talk to the API server */
+                char *api_server;      /* URL; "": from the environment */
+                char *events;          /* on | off */
+                char *startup_taint;   /* key; "": none */
+                char *labels;          /* none | node | nfd */
+                char *nfd_dir;
+        } kubernetes;
         struct {
                 char *socket;
         } control;

@@ -151,6 +151,47 @@ static int check_engine(const struct settings *s, struct error *e) {
         return 0;
 }
 
+/* The token goes there, so plain HTTP is for what does not leave the machine (kubectl proxy). */
+static bool is_api_server(const char *url) {
+        static const char *const here[] = { "127.0.0.1", "[::1]", "localhost" };
+        const char *host = url + strlen("http://");
+
+        if (!is_url(url))
+                return false;
+        if (text_starts_with(url, "https://"))
+                return true;
+        for (size_t i = 0; i < sizeof here / sizeof *here; i++)
+                if (host_length(host) == strlen(here[i]) && text_starts_with(host, here[i]))
+                        return true;
+        return false;
+}
+
+/* "name" or "prefix/name", as Kubernetes wants keys of taints and labels. */
+static bool is_qualified_name(const char *key) {
+        static const char outer[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+        const char *slash = strchr(key, '/'), *name = slash ? slash + 1 : key;
+        size_t len = strlen(name);
+
+        if (len == 0 || len > 63 || !strchr(outer, name[0]) || !strchr(outer, name[len - 1]))
+                return false;
+        for (const char *p = name; *p; p++)
+                if (!strchr(outer, *p) && !strchr("-_.", *p))
+                        return false;
+        return !slash || text_is_dns_subdomain(key, (size_t)(slash - key));
+}
+
+static int check_kubernetes(const struct settings *s, struct error *e) {
+        if (*s->kubernetes.api_server && !is_api_server(s->kubernetes.api_server))
+                return settings_invalid(state_of(s), "kubernetes.apiServer", e,
+                                        "\"%.200s\" is not an https URL, nor an http one of this machine",
+                                        s->kubernetes.api_server);
+        if (*s->kubernetes.startup_taint && !is_qualified_name(s->kubernetes.startup_taint))
+                return settings_invalid(state_of(s), "kubernetes.startupTaint", e,
+                                        "\"%.200s\" is not the key of a taint, as in example.com/not-ready",
+                                        s->kubernetes.startup_taint);
+        return 0;
+}
+
 /* Values are not repeated in errors: a header may be a credential. */
 static int check_header(const struct settings *s, size_t i, const struct settings_header *h,
                         struct error *e) {
@@ -227,7 +268,8 @@ int settings_check(const struct settings *s, struct error *e) {
         for (size_t i = 0; i < s->n_registries; i++)
                 if (check_registry(s, i, e) < 0)
                         return -EINVAL;
-        if (check_sockets(s, e) < 0 || check_cache(s, e) < 0 || check_engine(s, e) < 0 || check_log(s, e) < 0)
+        if (check_sockets(s, e) < 0 || check_kubernetes(s, e) < 0 || check_cache(s, e) < 0 ||
+            check_engine(s, e) < 0 || check_log(s, e) < 0)
                 return -EINVAL;
         return 0;
 }

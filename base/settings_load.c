@@ -198,6 +198,9 @@ static int take_warm(struct settings_state *state, const struct settings_raw *ra
                 snprintf(key, sizeof key, "warm[%u].pin", i);
                 if (take_bool(state, &w->pin, raw->warm[i].pin, key, e) < 0)
                         return -EINVAL;
+                snprintf(key, sizeof key, "warm[%u].required", i);
+                if (take_bool(state, &w->required, raw->warm[i].required, key, e) < 0)
+                        return -EINVAL;
         }
         return 0;
 }

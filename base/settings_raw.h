@@ -29,7 +29,7 @@ struct settings_raw_registry {
 };
 
 struct settings_raw_warm {
-        char *model, *pin;
+        char *model, *pin, *required;
 };
 
 struct settings_raw {

@@ -54,6 +54,7 @@ static const cyaml_schema_value_t registry_value = { CYAML_VALUE_MAPPING(
 static const cyaml_schema_field_t warm_fields[] = {
         TEXT_FIELD("model", struct settings_raw_warm, model),
         TEXT_FIELD("pin", struct settings_raw_warm, pin),
+        TEXT_FIELD("required", struct settings_raw_warm, required),
         CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t warm_value = { CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT,

@@ -70,6 +70,23 @@ bool text_is_utf8(const char *s, size_t len) {
         return true;
 }
 
+static bool is_dns_letter(char c) {
+        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+
+/* Each part between dots begins and ends with a letter or digit. NUL is neither. */
+bool text_is_dns_subdomain(const char *s, size_t len) {
+        if (len == 0 || len > 253)
+                return false;
+        for (size_t i = 0; i < len; i++) {
+                bool first = i == 0 || s[i - 1] == '.', last = i + 1 == len || s[i + 1] == '.';
+
+                if (!is_dns_letter(s[i]) && (first || last || (s[i] != '-' && s[i] != '.')))
+                        return false;
+        }
+        return true;
+}
+
 /* The next part of a list without the spaces around it; moves *s behind the separator, NULL at the end. */
 static char *split_part(const char **s, char separator) {
         const char *start = *s, *end = strchrnul(start, separator);

@@ -44,6 +44,10 @@ bool text_is_utf8(const char *s, size_t len);
 /* Bytes of the well-formed UTF-8 character at @s, of which @len are there; 0: there is none. NUL is one. */
 size_t text_utf8_size(const char *s, size_t len);
 
+/* A name that Kubernetes gives to objects (RFC 1123 subdomain): lower-case letters, digits and '-' between
+ * single dots, at most 253 bytes. */
+bool text_is_dns_subdomain(const char *s, size_t len);
+
 /* Splits at @separator, trims spaces, drops empty parts; a NULL-ended list, to be freed with
  * text_list_free(). NULL: out of memory. */
 char **text_split(const char *s, char separator);

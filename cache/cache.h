@@ -36,6 +36,10 @@ int cache_open(struct cache **ret, const struct settings *s, struct error *e);
 void cache_close(struct cache *c);
 DEFINE_CLEANUP(struct cache *, cache_close);
 
+/* @changed runs after a model has come (its reference is known then) or gone, on the thread that did it, with
+ * nothing locked. To be set before other threads use the cache; it is called until they do so no more. */
+void cache_on_change(struct cache *c, void (*changed)(void *userdata), void *userdata);
+
 /* ---- tags: what a reference meant when it was last resolved ---- */
 
 /* @reference: canonical text. -ENOENT without an error text if unknown. @ret_resolved_ms (may be NULL):

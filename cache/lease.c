@@ -365,6 +365,12 @@ static bool is_same_place(const char *a, const char *b) {
                stat(dir_b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
 }
 
+/* kubelet binds a volume's folder, maybe its root, once more for a subPath. The volume has its own lease, and
+ * nobody would ever unpublish this one. */
+static bool is_subpath(const struct mount_entry *m) {
+        return strstr(m->target, "/volume-subpaths/") != NULL;
+}
+
 /* A mount of ours that no lease knows gets one for nobody in particular. */
 static int adopt(struct cache *c, const struct mount_entry *m, struct error *e) {
         struct cache_lease **list;
@@ -373,7 +379,7 @@ static int adopt(struct cache *c, const struct mount_entry *m, struct error *e) 
         size_t n;
         int r;
 
-        if (!root_key(&key, m) || !shows(c, m->target, &key))
+        if (!root_key(&key, m) || is_subpath(m) || !shows(c, m->target, &key))
                 return 0;
         r = cache_index_lease_list(c->index, &list, &n, e);
         if (r < 0)

@@ -272,6 +272,7 @@ int cache_model_remove(struct cache *c, const struct digest *key, uint64_t *ret_
                 CACHE_GUARD_SCOPE(c, CACHE_GUARD_MODEL, hex);
                 r = remove_guarded(c, key, hex, e);
         }
+        cache_tell_change(c); /* its tree may have gone even if not all went well */
         if (r < 0 || (r = cache_collect_layers(c, &freed, e)) < 0)
                 return r;
         metric_add(CACHE_EVICTIONS, 1, "removed");

@@ -268,5 +268,19 @@ int cache_tag_get(struct cache *c, const char *reference, struct digest *ret, in
 }
 
 int cache_tag_put(struct cache *c, const char *reference, const struct digest *digest, struct error *e) {
-        return cache_index_tag_put(c->index, reference, digest, time_now_ms(), e);
+        int r = cache_index_tag_put(c->index, reference, digest, time_now_ms(), e);
+
+        if (r >= 0)
+                cache_tell_change(c);
+        return r;
+}
+
+void cache_on_change(struct cache *c, void (*changed)(void *userdata), void *userdata) {
+        c->changed = changed;
+        c->changed_userdata = userdata;
+}
+
+void cache_tell_change(const struct cache *c) {
+        if (c->changed)
+                c->changed(c->changed_userdata);
 }

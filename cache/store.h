@@ -49,6 +49,8 @@ struct cache {
         int layers_fd, models_fd, staging_fd;
         struct cache_index *index;
         struct cache_promises promises;
+        void (*changed)(void *userdata); /* cache_on_change(); NULL: nobody wants to know */
+        void *changed_userdata;
 
         pthread_mutex_t lock; /* guards what follows */
         pthread_cond_t guard_left;
@@ -78,6 +80,8 @@ static inline void cache_guard_scope_end(struct cache_guard_scope *s) {
         cache_guard_enter((c), &guard_scope_.guard, (kind), (name))
 
 /* ---- names on disk (store.c) ---- */
+
+void cache_tell_change(const struct cache *c); /* with nothing locked */
 
 const char *cache_layer_file(enum cache_form form);   /* "blob", "content", "tree" */
 const char *cache_layer_record(enum cache_form form); /* "blob.json", … */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * attributes: pairs of texts -> raw_attributes (by name, each the last of its kind) -> reference, policy,
- * selection, each by its own parser, which also bounds it.
+ * attributes: pairs of texts -> csi_attribute_values (by name, each the last of its kind) -> reference,
+ * policy, selection, each by its own parser, which also bounds it.
  *
  * Secrets come as pairs too. In this order the first that is there counts:
  *
@@ -17,6 +17,12 @@
 #include <string.h>
 
 #include "base/text.h"
+
+const char *const csi_attribute_keys[_CSI_ATTRIBUTE_MAX] = {
+        [CSI_ATTRIBUTE_MODEL] = "model",     [CSI_ATTRIBUTE_PULL_POLICY] = "pullPolicy",
+        [CSI_ATTRIBUTE_ROOT] = "root",       [CSI_ATTRIBUTE_INCLUDE] = "include",
+        [CSI_ATTRIBUTE_EXCLUDE] = "exclude", [CSI_ATTRIBUTE_PLATFORM] = "platform",
+};
 
 /* Kubernetes adds keys of its own (pod info, provisioner identity); those are not attributes. */
 static bool is_reserved(const char *key) {
@@ -52,22 +58,17 @@ static int parse_policy(enum stage_policy *ret, const char *value, struct error 
                          "attribute pullPolicy is \"%.64s\": use IfNotPresent, Always or Never", value);
 }
 
-struct raw_attributes { /* values as they came; "" where there was none */
-        const char *model, *pull_policy, *root, *include, *exclude, *platform;
-};
+int csi_attributes_collect(struct csi_attribute_values *ret, const struct csi_pair *pairs, size_t n,
+                           struct error *e) {
+        struct csi_attribute_values values;
 
-static int collect(struct raw_attributes *raw, const struct csi_pair *pairs, size_t n, struct error *e) {
-        const struct {
-                const char *key, **value;
-        } known[] = { { "model", &raw->model },     { "pullPolicy", &raw->pull_policy },
-                      { "root", &raw->root },       { "include", &raw->include },
-                      { "exclude", &raw->exclude }, { "platform", &raw->platform } };
-
+        for (size_t k = 0; k < _CSI_ATTRIBUTE_MAX; k++)
+                values.of[k] = "";
         for (size_t i = 0; i < n; i++) {
                 bool found = false;
-                for (size_t k = 0; k < sizeof known / sizeof *known && !found; k++)
-                        if (strcmp(known[k].key, pairs[i].key) == 0) {
-                                *known[k].value = pairs[i].value;
+                for (size_t k = 0; k < _CSI_ATTRIBUTE_MAX && !found; k++)
+                        if (strcmp(csi_attribute_keys[k], pairs[i].key) == 0) {
+                                values.of[k] = pairs[i].value;
                                 found = true;
                         }
                 if (!found && !is_reserved(pairs[i].key))
@@ -77,48 +78,56 @@ static int collect(struct raw_attributes *raw, const struct csi_pair *pairs, siz
                             "exclude and platform",
                             pairs[i].key);
         }
+        *ret = values;
         return 0;
 }
 
-static int parse_selection(struct oci_selection **ret, const struct raw_attributes *raw, struct error *e) {
-        char **include = text_split(raw->include, ','), **exclude = text_split(raw->exclude, ',');
+static int parse_selection(struct oci_selection **ret, const struct csi_attribute_values *values,
+                           struct error *e) {
+        const char *root = values->of[CSI_ATTRIBUTE_ROOT], *platform = values->of[CSI_ATTRIBUTE_PLATFORM];
+        char **include = text_split(values->of[CSI_ATTRIBUTE_INCLUDE], ','),
+             **exclude = text_split(values->of[CSI_ATTRIBUTE_EXCLUDE], ',');
         int r;
 
         if (!include || !exclude)
                 r = error_errno(e, ENOMEM, "cannot read the attributes");
         else
-                r = oci_selection_new(ret, *raw->root ? raw->root : NULL, (const char *const *)include,
-                                      (const char *const *)exclude, *raw->platform ? raw->platform : NULL, e);
+                r = oci_selection_new(ret, *root ? root : NULL, (const char *const *)include,
+                                      (const char *const *)exclude, *platform ? platform : NULL, e);
         text_list_free(include);
         text_list_free(exclude);
         return r;
 }
 
-int csi_attributes_parse(struct csi_attributes **ret, const struct csi_pair *pairs, size_t n,
-                         struct error *e) {
-        struct raw_attributes raw = { "", "", "", "", "", "" };
+int csi_attributes_of(struct csi_attributes **ret, const struct csi_attribute_values *values,
+                      struct error *e) {
         _cleanup_(csi_attributes_freep) struct csi_attributes *a = calloc(1, sizeof *a);
 
         if (!a)
                 return error_errno(e, ENOMEM, "cannot read the attributes");
-        int r = collect(&raw, pairs, n, e);
-        if (r < 0)
-                return r;
-        if (!*raw.model)
+        if (!*values->of[CSI_ATTRIBUTE_MODEL])
                 return error_set(
                     e, ERROR_INVALID,
                     "attribute model is missing: name a model, as in registry.example.com/models/llama:1");
-        r = oci_reference_parse(&a->reference, raw.model, e);
+        int r = oci_reference_parse(&a->reference, values->of[CSI_ATTRIBUTE_MODEL], e);
         if (r < 0)
                 return error_wrap(e, "attribute model");
-        r = parse_policy(&a->policy, raw.pull_policy, e);
+        r = parse_policy(&a->policy, values->of[CSI_ATTRIBUTE_PULL_POLICY], e);
         if (r < 0)
                 return r;
-        r = parse_selection(&a->selection, &raw, e);
+        r = parse_selection(&a->selection, values, e);
         if (r < 0)
                 return r;
         *ret = take_ptr(a);
         return 0;
+}
+
+int csi_attributes_parse(struct csi_attributes **ret, const struct csi_pair *pairs, size_t n,
+                         struct error *e) {
+        struct csi_attribute_values values;
+        int r = csi_attributes_collect(&values, pairs, n, e);
+
+        return r < 0 ? r : csi_attributes_of(ret, &values, e);
 }
 
 void csi_attributes_free(struct csi_attributes *a) {

@@ -23,12 +23,34 @@
 struct csi_pair { /* of a proto3 map; never NULL; the message's */
         const char *key, *value;
 };
+
+enum csi_attribute {
+        CSI_ATTRIBUTE_MODEL,
+        CSI_ATTRIBUTE_PULL_POLICY,
+        CSI_ATTRIBUTE_ROOT,
+        CSI_ATTRIBUTE_INCLUDE,
+        CSI_ATTRIBUTE_EXCLUDE,
+        CSI_ATTRIBUTE_PLATFORM,
+        _CSI_ATTRIBUTE_MAX,
+};
+extern const char *const csi_attribute_keys[_CSI_ATTRIBUTE_MAX];
+
+struct csi_attribute_values {               /* as they came */
+        const char *of[_CSI_ATTRIBUTE_MAX]; /* "": nothing said */
+};
+/* ERROR_INVALID names a key that is neither ours nor reserved. Strings stay the pairs'. */
+int csi_attributes_collect(struct csi_attribute_values *ret, const struct csi_pair *pairs, size_t n,
+                           struct error *e);
+
 struct csi_attributes { /* owns its parts */
         struct oci_reference *reference;
         struct oci_selection *selection; /* always there, maybe without anything set */
         enum stage_policy policy;        /* STAGE_DEFAULT: nothing was said */
 };
 /* ERROR_INVALID names the attribute and what it may be. */
+int csi_attributes_of(struct csi_attributes **ret, const struct csi_attribute_values *values,
+                      struct error *e);
+/* Both at once. */
 int csi_attributes_parse(struct csi_attributes **ret, const struct csi_pair *pairs, size_t n,
                          struct error *e);
 void csi_attributes_free(struct csi_attributes *a);

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * CSI 1.12 Controller service (csi spec, "Controller Service RPC"), thin: CreateVolume records what the
- * StorageClass says in the volume context; the work is done on the node.
+ * CSI 1.12 Controller service (csi spec, "Controller Service RPC"): CreateVolume records what is to be
+ * mounted, from the StorageClass or the claim's annotations, in the volume context; the work is done on the
+ * node.
  *
- *   CreateVolume      StorageClass parameters, checked -> volume context, which the PersistentVolume keeps
- *   DeleteVolume      forgets the name; a volume has no data of its own
- *   Validate...       the capability check of the Node service
+ *   CreateVolume -> provision.c (class, claim) -> id -> PersistentVolume? -> created here? -> volume context
+ *   DeleteVolume -> forgets the name; a volume has no data of its own
+ *   Validate...  -> the capability check of the Node service
  *
  * A volume's id is a function of its name, so that two controllers agree and a foreign id is recognised:
- * "ms-" + 32 hex digits of SHA-256(name) + "-" + 8 hex digits that check the rest.
+ * "ms-" + 32 hex digits of SHA-256(name) + "-" + 8 hex digits that check the rest. The same name with
+ * another content is AlreadyExists: as far as this process remembers (`created`), and, after a restart or
+ * on another replica, as far as the cluster does: by the PersistentVolume, which is there once anybody can
+ * have used the answer.
  *
- * What was created is remembered in memory only, so that the same name with other parameters is
- * AlreadyExists. After a restart, or beyond MAX_REMEMBERED, such a request succeeds as if it were new.
+ * Threads: RPC workers. The lock guards what is remembered, and is not held while the API server is asked.
  */
 #include <search.h>
 #include <stdlib.h>
@@ -22,15 +25,18 @@
 #include "csi/attributes.h"
 #include "csi/capability.h"
 #include "csi/csi.h"
+#include "csi/provision.h"
 
 #define NAME_MAX_BYTES 128 /* csi spec, "Size Limits" */
 #define ID_SIZE (sizeof "ms-" - 1 + 32 + 1 + 8 + 1)
 #define MAX_REMEMBERED 65536 /* so that nobody fills the memory with names */
+#define API_MAX_MS 25000     /* of a call for the API server, */
+#define ANSWER_MS 500        /* and what is kept of it for our answer */
 
 struct created {
         char id[ID_SIZE];
-        struct digest parameters; /* fingerprint() of all of them */
-        int64_t capacity;         /* bytes as asked for; 0: nothing was said */
+        struct digest content; /* of the volume context */
+        int64_t capacity;      /* bytes as asked for; 0: nothing was said */
 };
 
 struct csi_controller {
@@ -100,21 +106,13 @@ static bool id_is_ours(const char *id) {
 
 /* ---- CreateVolume ---- */
 
-static int compare_pairs(const void *a, const void *b) {
-        return strcmp(((const struct csi_pair *)a)->key, ((const struct csi_pair *)b)->key);
-}
-
-/* Sorts @pairs; equal maps have equal fingerprints. */
-static int fingerprint(struct digest *ret, struct csi_pair *pairs, size_t n) {
+/* Equal contexts have equal fingerprints. */
+static int fingerprint(struct digest *ret, const struct csi_attribute_values *values) {
         _cleanup_(digest_stream_freep) struct digest_stream *s = NULL;
 
-        qsort(pairs, n, sizeof *pairs, compare_pairs);
         int r = digest_stream_new(&s);
-        for (size_t i = 0; r >= 0 && i < n; i++) { /* with their NULs, so that nothing runs together */
-                r = digest_stream_update(s, pairs[i].key, strlen(pairs[i].key) + 1);
-                if (r >= 0)
-                        r = digest_stream_update(s, pairs[i].value, strlen(pairs[i].value) + 1);
-        }
+        for (size_t k = 0; r >= 0 && k < _CSI_ATTRIBUTE_MAX; k++) /* with their NULs: nothing runs together */
+                r = digest_stream_update(s, values->of[k], strlen(values->of[k]) + 1);
         return r < 0 ? r : digest_stream_final(s, ret);
 }
 
@@ -152,12 +150,15 @@ static int remember(struct csi_controller *c, const struct created *wanted, stru
         LOCK_SCOPE(&c->lock);
         struct created **found = tfind(wanted, &c->created, compare_created);
         if (found)
-                return digest_equal(&(*found)->parameters, &wanted->parameters) &&
+                return digest_equal(&(*found)->content, &wanted->content) &&
                                (*found)->capacity == wanted->capacity
                            ? 0
-                           : error_set(e, ERROR_EXISTS,
-                                       "a volume of this name exists with other parameters or another size");
-        if (c->n_created >= MAX_REMEMBERED) /* the caller's PersistentVolume still knows */
+                           : error_set(
+                                 e, ERROR_EXISTS,
+                                 "volume %s was made with another model, other parameters or another size: a "
+                                 "volume keeps what it was made with, make a new claim",
+                                 wanted->id);
+        if (c->n_created >= MAX_REMEMBERED) /* the PersistentVolume still knows */
                 return 0;
         if (!tsearch(fresh, &c->created, compare_created))
                 return error_errno(e, ENOMEM, "cannot record the volume");
@@ -166,21 +167,22 @@ static int remember(struct csi_controller *c, const struct created *wanted, stru
         return 0;
 }
 
-static int reply_created(struct rpc_call *call, const Csi__V1__CreateVolumeRequest *req,
+/* The context has attributes and nothing else: it is what a publish on the node gets. */
+static int reply_created(struct rpc_call *call, const struct csi_attribute_values *values,
                          const struct created *created, struct error *e) {
         Csi__V1__CreateVolumeResponse resp = CSI__V1__CREATE_VOLUME_RESPONSE__INIT;
         Csi__V1__Volume volume = CSI__V1__VOLUME__INIT;
-        size_t n = req->n_parameters;
-        _cleanup_free_ Csi__V1__Volume__VolumeContextEntry *entries = calloc(n ? n : 1, sizeof *entries);
-        _cleanup_free_ Csi__V1__Volume__VolumeContextEntry **list = calloc(n ? n : 1, sizeof *list);
+        Csi__V1__Volume__VolumeContextEntry entries[_CSI_ATTRIBUTE_MAX], *list[_CSI_ATTRIBUTE_MAX];
+        size_t n = 0;
 
-        if (!entries || !list)
-                return error_errno(e, ENOMEM, "cannot answer");
-        for (size_t i = 0; i < n; i++) {
-                csi__v1__volume__volume_context_entry__init(&entries[i]);
-                entries[i].key = req->parameters[i]->key;
-                entries[i].value = req->parameters[i]->value;
-                list[i] = &entries[i];
+        for (size_t k = 0; k < _CSI_ATTRIBUTE_MAX; k++) {
+                if (!*values->of[k])
+                        continue;
+                csi__v1__volume__volume_context_entry__init(&entries[n]);
+                entries[n].key = (char *)csi_attribute_keys[k];
+                entries[n].value = (char *)values->of[k];
+                list[n] = &entries[n];
+                n++;
         }
         volume.volume_id = (char *)created->id;
         volume.capacity_bytes = created->capacity;
@@ -190,12 +192,35 @@ static int reply_created(struct rpc_call *call, const Csi__V1__CreateVolumeReque
         return rpc_call_reply(call, &resp.base, e);
 }
 
+/* What is left for the API server: our own answer has to be there before the caller gives up. */
+static int64_t time_left(const struct rpc_call *call) {
+        int64_t left = rpc_call_ms_left(call);
+
+        return left > API_MAX_MS + ANSWER_MS ? API_MAX_MS : left > ANSWER_MS ? left - ANSWER_MS : 0;
+}
+
+static int provision(struct created *ret, struct csi_provision *p, struct rpc_call *call,
+                     const Csi__V1__CreateVolumeRequest *req, const struct csi_pair *parameters,
+                     const struct csi *csi, struct error *e) {
+        int r =
+            csi_provision_read(p, csi->kube, req->name, parameters, req->n_parameters, time_left(call), e);
+
+        if (r < 0)
+                return r;
+        if (id_make(ret->id, req->name) < 0 || fingerprint(&ret->content, &p->values) < 0)
+                return error_errno(e, ENOMEM, "cannot name the volume");
+        if (req->capacity_range)
+                ret->capacity = req->capacity_range->required_bytes ? req->capacity_range->required_bytes
+                                                                    : req->capacity_range->limit_bytes;
+        r = csi_provision_check_volume(p, csi->kube, CSI_DRIVER_NAME, ret->id, time_left(call), e);
+        return r < 0 ? r : remember(csi->controller, ret, e);
+}
+
 static int create_volume(struct rpc_call *call, const ProtobufCMessage *msg, void *userdata,
                          struct error *e) {
         const Csi__V1__CreateVolumeRequest *req = (const Csi__V1__CreateVolumeRequest *)msg;
-        _cleanup_(csi_attributes_freep) struct csi_attributes *attributes = NULL;
         _cleanup_free_ struct csi_pair *parameters = NULL;
-        const struct csi *csi = userdata;
+        _cleanup_provision_ struct csi_provision p = { .claim = NULL };
         struct created created = { 0 };
 
         int r = check_create(req, e);
@@ -203,20 +228,15 @@ static int create_volume(struct rpc_call *call, const ProtobufCMessage *msg, voi
                 return r;
         if (csi_pairs(&parameters, req->parameters, req->n_parameters) < 0)
                 return error_errno(e, ENOMEM, "cannot read the parameters");
-        r = csi_attributes_parse(&attributes, parameters, req->n_parameters, e);
-        if (r < 0)
-                return error_wrap(e, "parameters of the StorageClass");
-        if (id_make(created.id, req->name) < 0 ||
-            fingerprint(&created.parameters, parameters, req->n_parameters) < 0)
-                return error_errno(e, ENOMEM, "cannot name the volume");
-        if (req->capacity_range)
-                created.capacity = req->capacity_range->required_bytes ? req->capacity_range->required_bytes
-                                                                       : req->capacity_range->limit_bytes;
-        r = remember(csi->controller, &created, e);
-        if (r < 0)
+        r = provision(&created, &p, call, req, parameters, userdata, e);
+        if (r < 0) {
+                log_warning("volume %s cannot be created: %s", req->name, e->text);
                 return r;
-        log_info("volume %s is created: %s", created.id, attributes->reference->text);
-        return reply_created(call, req, &created, e);
+        }
+        log_info("volume %s is created: %s%s%s%s%s", created.id, p.attributes->reference->text,
+                 p.claim ? " for claim " : "", p.claim ? p.class.claim_namespace : "", p.claim ? "/" : "",
+                 p.claim ? p.class.claim_name : "");
+        return reply_created(call, &p.values, &created, e);
 }
 
 /* ---- the others ---- */
@@ -310,7 +330,8 @@ static int get_capabilities(struct rpc_call *call, const ProtobufCMessage *msg, 
 const struct rpc_method csi_controller_methods[] = {
         { .path = "/csi.v1.Controller/CreateVolume",
           .request = &csi__v1__create_volume_request__descriptor,
-          .handler = create_volume },
+          .handler = create_volume,
+          .waits = true }, /* for the API server */
         { .path = "/csi.v1.Controller/DeleteVolume",
           .request = &csi__v1__delete_volume_request__descriptor,
           .handler = delete_volume },

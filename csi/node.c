@@ -31,6 +31,7 @@ static int unpublish(struct rpc_call *call, const ProtobufCMessage *msg, void *u
                 log_warning("unpublish of volume %s: %s", req->volume_id, e->text);
                 return r;
         }
+        (void)csi_waits_take(csi->waits, req->volume_id, req->target_path);
         log_info("volume %s is unpublished from %s", req->volume_id, req->target_path);
         return rpc_call_reply(call, &resp.base, e);
 }

@@ -5,6 +5,7 @@
  *   read_request    volume id, target, capability, attributes, secrets
  *   find_mounted    there with the same request: done. There with another one: AlreadyExists
  *   stage_and_mount stager_publish(): job, wait, lease, mount
+ *   tell_pod        an event, if the pod had to wait for its model
  *
  * The job belongs to the node: this call waits until it is ready or until shortly before the deadline that
  * kubelet gave, then answers Aborted with the progress in its text (kubelet shows it in `kubectl describe
@@ -22,6 +23,7 @@
 #include "base/text.h"
 #include "csi/attributes.h"
 #include "csi/capability.h"
+#include "csi/pod.h"
 #include "stager/publish.h"
 
 #define VOLUME_ID_MAX 1024 /* the spec says 128; kubelet's own are 68 */
@@ -122,6 +124,50 @@ static int publish_volume(struct publish *p, struct error *e) {
         return stage_and_mount(p, e);
 }
 
+/* The model was not here when the volume was asked for first. */
+static bool was_waited_for(const struct publish *p, int64_t first_ms) {
+        return !p->mounted_before && (first_ms > 0 || p->outcome.result != STAGE_HIT);
+}
+
+/* @now_ms and @first_ms (0: this is the first call) of the wall clock. */
+static void describe(const struct publish *p, int64_t now_ms, int64_t first_ms,
+                     char text[static CSI_STAGED_TEXT]) {
+        _cleanup_(cache_model_freep) struct cache_model *m = NULL;
+        struct csi_staged s = { .reference = p->attributes->reference->text,
+                                .bytes = p->outcome.bytes,
+                                .received = p->outcome.staged_bytes,
+                                .staged_ms = p->outcome.staged_ms,
+                                .waited_ms = first_ms ? now_ms - first_ms : p->outcome.elapsed_ms,
+                                .joined = p->outcome.result == STAGE_JOINED && first_ms == 0 };
+
+        /* It came between two calls of kubelet. */
+        if (p->outcome.result == STAGE_HIT && cache_model_find(p->csi->cache, &p->outcome.key, &m) >= 0)
+                s.staged_ms = m->created_ms > first_ms ? m->created_ms - first_ms : s.waited_ms;
+        csi_staged_describe(&s, text);
+}
+
+/* One event, when the volume that was waited for is mounted. */
+static void tell_pod(const struct publish *p, int r, const struct error *e, int64_t since_ms) {
+        const Csi__V1__NodePublishVolumeRequest *req = p->req;
+        _cleanup_free_ struct csi_pair *context = NULL;
+        char text[CSI_STAGED_TEXT];
+        struct csi_pod pod;
+        int64_t first_ms;
+
+        if (r < 0) {
+                if (e->kind == ERROR_IN_PROGRESS)
+                        csi_waits_add(p->csi->waits, req->volume_id, req->target_path, since_ms);
+                return;
+        }
+        first_ms = csi_waits_take(p->csi->waits, req->volume_id, req->target_path);
+        if (!p->csi->events || !was_waited_for(p, first_ms) ||
+            csi_pairs(&context, req->volume_context, req->n_volume_context) < 0 ||
+            !csi_pod_read(&pod, context, req->n_volume_context))
+                return;
+        describe(p, time_now_ms(), first_ms, text);
+        csi_events_send(p->csi->events, &pod, text);
+}
+
 /* One line of log and one observation a call, however it ended. */
 static void report(const struct publish *p, int r, const struct error *e, int64_t ms) {
         const char *reference = p->attributes ? p->attributes->reference->text : "?";
@@ -146,9 +192,10 @@ int csi_node_publish(struct rpc_call *call, const ProtobufCMessage *msg, void *u
                                                       .call = call,
                                                       .req = (const Csi__V1__NodePublishVolumeRequest *)msg };
         Csi__V1__NodePublishVolumeResponse resp = CSI__V1__NODE_PUBLISH_VOLUME_RESPONSE__INIT;
-        int64_t since = time_monotonic_ms();
+        int64_t since = time_monotonic_ms(), since_now = time_now_ms();
 
         int r = publish_volume(&p, e);
         report(&p, r, e, time_monotonic_ms() - since);
+        tell_pod(&p, r, e, since_now);
         return r < 0 ? r : rpc_call_reply(call, &resp.base, e);
 }

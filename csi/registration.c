@@ -23,8 +23,9 @@
 
 struct csi_registration {
         struct rpc_server *server;
-        const char *endpoint; /* of the CSI socket, as kubelet sees the path */
-        atomic_bool done;     /* set by a worker, read by the HTTP thread */
+        const char *endpoint;         /* of the CSI socket, as kubelet sees the path */
+        struct csi_node_object *node; /* is told; NULL: nobody is */
+        atomic_bool done;             /* set by a worker, read by the HTTP thread */
 };
 
 static int get_info(struct rpc_call *call, const ProtobufCMessage *msg, void *userdata, struct error *e) {
@@ -49,6 +50,8 @@ static int notify(struct rpc_call *call, const ProtobufCMessage *msg, void *user
         struct csi_registration *reg = userdata;
 
         atomic_store(&reg->done, status->plugin_registered);
+        if (status->plugin_registered && reg->node)
+                csi_node_object_registered(reg->node);
         if (status->plugin_registered)
                 log_info("kubelet has registered %s", CSI_DRIVER_NAME);
         else
@@ -75,7 +78,8 @@ static const char *kubelet_endpoint(const struct settings *s) {
         return text_starts_with(endpoint, "unix://") ? endpoint + strlen("unix://") : endpoint;
 }
 
-int csi_registration_start(struct csi_registration **ret, const struct settings *s, struct error *e) {
+int csi_registration_start(struct csi_registration **ret, const struct settings *s,
+                           struct csi_node_object *node, struct error *e) {
         _cleanup_(csi_registration_stopp) struct csi_registration *reg = calloc(1, sizeof *reg);
         struct rpc_service service = { .methods = registration_methods, .userdata = reg };
         _cleanup_free_ char *path = NULL;
@@ -83,6 +87,7 @@ int csi_registration_start(struct csi_registration **ret, const struct settings 
         if (!reg || asprintf(&path, "%s/%s-reg.sock", s->csi.kubelet_registration, CSI_DRIVER_NAME) < 0)
                 return error_errno(e, ENOMEM, "cannot register with kubelet");
         reg->endpoint = kubelet_endpoint(s);
+        reg->node = node;
         int r =
             rpc_server_new(&reg->server,
                            &(struct rpc_server_options){

@@ -52,6 +52,7 @@ struct oci_blob {
         size_t first_endpoint; /* those before it have failed */
         unsigned locates;      /* since the last good answer */
         unsigned failures;     /* transfers to be tried again, likewise */
+        char trouble[256];     /* why locate() asks again; "": it does not */
 };
 
 /* What a judgement needs to know of the transfer. */
@@ -224,6 +225,19 @@ static bool is_cancelled(void *blob) {
         return atomic_load(&b->cancelled);
 }
 
+static void note_trouble(void *blob, const char *why) {
+        struct oci_blob *b = blob;
+
+        LOCK_SCOPE(&b->lock);
+        snprintf(b->trouble, sizeof b->trouble, "%s", why ? why : "");
+}
+
+bool oci_blob_trouble(const struct oci_blob *b, char *ret, size_t size) {
+        LOCK_SCOPE((pthread_mutex_t *)&b->lock);
+        snprintf(ret, size, "%s", b->trouble);
+        return *b->trouble;
+}
+
 void oci_blob_cancel(struct oci_blob *b) {
         atomic_store(&b->cancelled, true);
 }
@@ -242,7 +256,7 @@ static int locate_at(struct oci_blob *b, size_t endpoint, void *data, size_t cap
         struct oci_ask q = { .reference = b->reference,
                              .keyring = b->keyring,
                              .path = path,
-                             .cancel = { is_cancelled, b },
+                             .cancel = { is_cancelled, b, note_trouble },
                              .ranged = b->size > 0,
                              .max_body = b->size == 0 ? 0
                                          : cap > 0    ? cap

@@ -31,6 +31,9 @@ DEFINE_CLEANUP(struct oci_blob *, oci_blob_free);
  */
 int oci_blob_locate(struct oci_blob *b, void *data, size_t cap, size_t *ret_len, struct error *e);
 
+/* From any thread: why a locate that runs takes so long; false (and "") if there is no reason. */
+bool oci_blob_trouble(const struct oci_blob *b, char *ret, size_t size);
+
 /* From any thread: a locate that runs ends soon with ERROR_CANCELLED, and so does every later one. */
 void oci_blob_cancel(struct oci_blob *b);
 

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/path.h"
 #include "base/text.h"
 #include "oci/ask.h"
 #include "oci/document.h"
@@ -55,18 +56,14 @@ int oci_client_keyring(struct oci_keyring **ret, struct oci_client *c, struct er
 }
 
 static int pem_append(struct buf *pem, const char *path, struct error *e) {
-        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-        char chunk[4096];
-        ssize_t n;
+        _cleanup_free_ char *text = NULL;
+        size_t len = 0;
 
-        if (fd < 0)
-                return error_errno(e, errno, "cannot read the certificates in %s", path);
-        while ((n = read(fd, chunk, sizeof chunk)) > 0)
-                if (buf_append(pem, chunk, (size_t)n) < 0)
-                        return error_set(e, ERROR_INVALID, "the certificates in %s are too many", path);
-        if (n < 0)
-                return error_errno(e, errno, "cannot read the certificates in %s", path);
-        return buf_append(pem, "\n", 1) < 0 ? error_set(e, ERROR_INTERNAL, "out of memory") : 0;
+        if (path_read_absolute(&text, &len, path, CA_FILE_MAX, e) < 0)
+                return error_wrap(e, "cannot use the certificates");
+        if (buf_append(pem, text, len) < 0 || buf_append(pem, "\n", 1) < 0)
+                return error_set(e, ERROR_INTERNAL, "out of memory");
+        return 0;
 }
 
 /* Made by c_rehash: "5ed36f99.0". */
@@ -105,18 +102,11 @@ int oci_client_ca(char **ret, const struct oci_client *c, const char *host, stru
         return *ret ? 0 : error_set(e, ERROR_INTERNAL, "out of memory");
 }
 
-/* A glob may be written with the tag in mind or without. */
 int oci_client_allows(const struct oci_client *c, const struct oci_reference *reference, struct error *e) {
         char *const *globs = c->settings->policy.allow;
-        char bare[OCI_REFERENCE_MAX + 8];
 
-        if (!globs || !globs[0])
+        if (!globs || !globs[0] || oci_reference_matches(reference, globs))
                 return 0;
-        snprintf(bare, sizeof bare, "%s%s%s", reference->is_layout ? "oci-layout:" : reference->host,
-                 reference->is_layout ? "" : "/", reference->repository);
-        for (size_t i = 0; globs[i]; i++)
-                if (text_glob(globs[i], reference->text) || text_glob(globs[i], bare))
-                        return 0;
         return error_set(e, ERROR_DENIED, "policy.allow on this node does not allow %s", reference->text);
 }
 
@@ -147,7 +137,7 @@ static int resolve_at(struct digest *ret, bool *ret_private, long *ret_status, s
                              .head = true,
                              .max_body = OCI_MANIFEST_MAX,
                              .max_tries = max_tries,
-                             .cancel = { r->cancelled, r->userdata } };
+                             .cancel = { r->cancelled, r->userdata, r->retrying } };
 
         k = oci_ask_endpoint(&a, c, ep, &q, e);
         *ret_status = a.response.status;

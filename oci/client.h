@@ -20,13 +20,14 @@ int oci_client_new(struct oci_client **ret, const struct settings *s, struct err
 void oci_client_free(struct oci_client *c);
 DEFINE_CLEANUP(struct oci_client *, oci_client_free);
 
-/* From a request; @cancelled (may be NULL) is polled while waiting. @keyring NULL: the administrator's alone.
- */
+/* From a request; @cancelled is polled while waiting, @retrying told why it takes so long (NULL: no longer);
+ * both may be NULL. @keyring NULL: the administrator's alone. */
 struct oci_request {
         const struct oci_reference *reference;
         const struct oci_keyring *keyring;
         const struct oci_selection *selection; /* platform; may be NULL */
         bool (*cancelled)(void *userdata);
+        void (*retrying)(void *userdata, const char *why);
         void *userdata;
 };
 

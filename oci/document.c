@@ -107,7 +107,7 @@ int oci_document_fetch(struct oci_document *ret, struct oci_client *c, const str
                              .path = path,
                              .accept = is_manifest ? OCI_MANIFEST_ACCEPT : NULL,
                              .max_body = max,
-                             .cancel = { r->cancelled, r->userdata } };
+                             .cancel = { r->cancelled, r->userdata, r->retrying } };
 
         k = oci_endpoints_of(&eps, c->settings, r->reference->host, e);
         for (size_t i = 0; i < eps.n; i++) {

@@ -17,6 +17,7 @@
 #include "base/metrics.h"
 #include "base/text.h"
 #include "oci/retry_after.h"
+#include "oci/url.h"
 
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 5000
@@ -78,6 +79,26 @@ static unsigned tries_allowed(const struct oci_exchange *x, const struct oci_htt
         return x->max_tries > 0 && x->max_tries < n ? x->max_tries : n;
 }
 
+/* Says why the request is sent again; no @why: it is over. */
+static void tell(const struct oci_http_request *req, const char *why) {
+        if (req->cancel.retrying)
+                req->cancel.retrying(req->cancel.userdata, why);
+}
+
+static void tell_trouble(const struct oci_http_request *req, const struct oci_http_response *a,
+                         const struct error *failure) {
+        _cleanup_free_ char *host = NULL;
+        char text[256];
+
+        if (!a->status) {
+                tell(req, failure->text);
+                return;
+        }
+        host = oci_url_host(req->target.url);
+        snprintf(text, sizeof text, "%.200s answered with HTTP %ld", host ? host : "the registry", a->status);
+        tell(req, text);
+}
+
 int oci_exchange(struct oci_http_response *ret, const struct oci_exchange *x,
                  const struct oci_http_request *req, struct error *e) {
         struct error failure = { 0 };
@@ -90,11 +111,14 @@ int oci_exchange(struct oci_http_response *ret, const struct oci_exchange *x,
 
                 oci_count_request(x->registry, a.status);
                 if (hopeless || !reason || tried >= tries_allowed(x, &a)) {
+                        if (tried > 1)
+                                tell(req, NULL);
                         *ret = a;
                         a = (struct oci_http_response){ 0 };
                         return r < 0 ? error_copy(e, &failure) : 0;
                 }
                 metric_add(REGISTRY_RETRIES, 1, x->registry, reason);
+                tell_trouble(req, &a, &failure);
                 if (!oci_cancel_sleep(&req->cancel, oci_retry_wait_ms(tried, a.retry_after)))
                         return error_set(e, ERROR_CANCELLED, "cancelled while waiting to ask %s again",
                                          x->registry);

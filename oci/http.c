@@ -35,7 +35,6 @@
 #define LOW_SPEED_SECONDS 20L
 #define RECEIVE_BUFFER (512L * 1024) /* 2.5 times less CPU than curl's 16 KiB on plain HTTP */
 #define IDLE_SESSIONS 8u
-#define DETAIL_MAX 200
 
 struct session {
         struct session *next;
@@ -93,6 +92,8 @@ int oci_http_prepare(CURL *easy, const struct oci_http_target *t) {
         SET(CURLOPT_PROTOCOLS_STR, t->plain_http ? "http,https" : "https");
         SET(CURLOPT_CAINFO_BLOB,
             t->ca_pem ? &ca : NULL); /* instead of the bundle; the system's directory still counts */
+        SET(CURLOPT_CAPATH, t->only_ca ? NULL : curl_version_info(CURLVERSION_NOW)->capath);
+        SET(CURLOPT_PROXY, t->direct ? "" : NULL); /* NULL: as the environment says */
         SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
         SET(CURLOPT_SSL_VERIFYPEER, 1L);
         SET(CURLOPT_SSL_VERIFYHOST, 2L);
@@ -183,6 +184,8 @@ static void session_give_back(struct oci_http *h, struct session *s, bool fit) {
 }
 
 static int session_set_up(struct session *s, const struct oci_http_request *req, struct sink *sink) {
+        const char *sent = req->method ? req->body : req->form;
+        long timeout_ms = req->timeout_ms > 0 ? (long)req->timeout_ms : TOTAL_TIMEOUT_MS;
         bool ok;
 
         curl_easy_reset(s->easy);
@@ -192,15 +195,16 @@ static int session_set_up(struct session *s, const struct oci_http_request *req,
         ok = curl_easy_setopt(s->easy, CURLOPT_ERRORBUFFER, s->detail) == CURLE_OK;
         ok = curl_easy_setopt(s->easy, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK && ok;
         ok = curl_easy_setopt(s->easy, CURLOPT_WRITEDATA, sink) == CURLE_OK && ok;
-        ok = curl_easy_setopt(s->easy, CURLOPT_TIMEOUT_MS, TOTAL_TIMEOUT_MS) == CURLE_OK && ok;
+        ok = curl_easy_setopt(s->easy, CURLOPT_TIMEOUT_MS, timeout_ms) == CURLE_OK && ok;
         if (req->head)
                 ok = curl_easy_setopt(s->easy, CURLOPT_NOBODY, 1L) == CURLE_OK && ok;
-        if (req->form) {
+        if (sent) {
                 ok = curl_easy_setopt(s->easy, CURLOPT_POST, 1L) == CURLE_OK && ok;
-                ok = curl_easy_setopt(s->easy, CURLOPT_POSTFIELDSIZE, (long)strlen(req->form)) == CURLE_OK &&
-                     ok;
-                ok = curl_easy_setopt(s->easy, CURLOPT_POSTFIELDS, req->form) == CURLE_OK && ok;
+                ok = curl_easy_setopt(s->easy, CURLOPT_POSTFIELDSIZE, (long)strlen(sent)) == CURLE_OK && ok;
+                ok = curl_easy_setopt(s->easy, CURLOPT_POSTFIELDS, sent) == CURLE_OK && ok;
         }
+        if (req->method)
+                ok = curl_easy_setopt(s->easy, CURLOPT_CUSTOMREQUEST, req->method) == CURLE_OK && ok;
         return ok ? 0 : -ENOMEM;
 }
 
@@ -302,6 +306,8 @@ static int session_perform(struct oci_http_response *r, struct session *s, struc
         }
         if (r->code == CURLE_OK)
                 response_fill(r, s->easy);
+        else
+                snprintf(r->detail, sizeof r->detail, "%.*s", OCI_HTTP_DETAIL_MAX - 1, s->detail);
         curl_multi_remove_handle(s->multi, s->easy);
         if (r->code == CURLE_OK)
                 return 0;
@@ -331,7 +337,8 @@ int oci_http_perform(struct oci_http_response *ret, struct oci_http *h, const st
                 _cleanup_free_ char *shown = oci_url_shown(req->target.url);
 
                 log_debug(HTTP, "%s %s: %ld %s",
-                          req->form   ? "POST"
+                          req->method ? req->method
+                          : req->form ? "POST"
                           : req->head ? "HEAD"
                                       : "GET",
                           shown ? shown : "", ret->status, curl_easy_strerror(ret->code));
@@ -352,7 +359,7 @@ CURLcode oci_http_code(CURLcode code, const char *url, bool plain_http) {
 int oci_http_error(struct error *e, CURLcode code, const char *url, const char *detail) {
         _cleanup_free_ char *host_found = oci_url_host(url);
         const char *host = host_found ? host_found : "registry";
-        char clean[DETAIL_MAX];
+        char clean[OCI_HTTP_DETAIL_MAX];
 
         if (!detail || !*detail)
                 detail = curl_easy_strerror(code);

@@ -2,7 +2,7 @@
 /*
  * http: one blocking request. No redirects, no credentials of its own, no retries: those are decisions and
  * are made above (exchange, auth, ask). Also what every transfer of ours has in common, for those that the
- * engine runs itself.
+ * engine runs itself. Registries are not its only servers: the Kubernetes API server is asked with it too.
  *
  * Thread-safe: each request takes a session (with its warm connections) out of a small pool and puts it back.
  */
@@ -16,10 +16,12 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 
-/* Asked now and then while waiting; may be empty. */
+/* Who waits: asked now and then whether it still wants to, and told why it has to (NULL: no longer). May be
+ * empty. */
 struct oci_cancel {
         bool (*cancelled)(void *userdata);
         void *userdata;
+        void (*retrying)(void *userdata, const char *why);
 };
 /* False if there is nothing to ask. */
 bool oci_cancel_wanted(const struct oci_cancel *c);
@@ -31,7 +33,9 @@ struct oci_http_target {
         const char *url;
         struct curl_slist *headers;
         const char *ca_pem; /* certificates that are trusted besides the system's; NULL: none */
+        bool only_ca;       /* @ca_pem, which is given, is all that is trusted */
         bool plain_http;    /* http is allowed besides https */
+        bool direct;        /* past the proxies of the environment */
 };
 
 /* Sets all that transfers have in common on @easy, over whatever a transfer before has left. 0 or -ENOMEM. */
@@ -40,17 +44,22 @@ int oci_http_prepare(CURL *easy, const struct oci_http_target *t);
 struct oci_http_request {
         struct oci_http_target target;
         bool head;
-        const char *form; /* POST of a form; NULL: GET or HEAD */
+        const char *form;   /* POST of a form; NULL: GET or HEAD */
+        const char *method; /* "PATCH", with the text @body, whose Content-Type is a header; NULL: as above */
+        const char *body;
+        int64_t timeout_ms; /* for all of it; 0: two minutes */
         size_t max_body;
         bool cut; /* a longer body is cut at max_body; otherwise it is ERROR_INVALID */
         struct oci_cancel cancel;
 };
 
 #define OCI_HTTP_CHALLENGES_MAX 8
+#define OCI_HTTP_DETAIL_MAX 200
 struct oci_http_response {
-        CURLcode code;  /* why there is no status */
-        long status;    /* 0: no answer */
-        char *location; /* absolute; of a redirect, else NULL */
+        CURLcode code;                    /* why there is no status */
+        char detail[OCI_HTTP_DETAIL_MAX]; /* libcurl's words for it; may be empty, and have the address */
+        long status;                      /* 0: no answer */
+        char *location;                   /* absolute; of a redirect, else NULL */
         char *content_type, *content_range, *content_digest, *retry_after; /* headers or NULL */
         char *challenges[OCI_HTTP_CHALLENGES_MAX]; /* WWW-Authenticate, NULL-ended if fewer */
         struct buf body;

@@ -259,6 +259,21 @@ static bool names_a_user(const char *text) {
                                : at[1] && !text_starts_with(at + 1, "sha");
 }
 
+/* KServe's addresses name a way to get there ("oci+native://") or who is to do it ("modelstage://"). */
+static size_t scheme_length(const char *text) {
+        static const char oci_plus[] = "oci+";
+        size_t n;
+
+        if (text_starts_with(text, "oci://"))
+                return strlen("oci://");
+        if (text_starts_with(text, "modelstage://"))
+                return strlen("modelstage://");
+        if (!text_starts_with(text, oci_plus))
+                return 0;
+        n = strlen(oci_plus) + strspn(text + strlen(oci_plus), "abcdefghijklmnopqrstuvwxyz0123456789-");
+        return n > strlen(oci_plus) && text_starts_with(text + n, "://") ? n + strlen("://") : 0;
+}
+
 int oci_reference_parse(struct oci_reference **ret, const char *text, struct error *e) {
         _cleanup_(oci_reference_freep) struct oci_reference *r = calloc(1, sizeof *r);
         _cleanup_free_ char *copy = NULL;
@@ -269,10 +284,7 @@ int oci_reference_parse(struct oci_reference **ret, const char *text, struct err
         if (!text_is_utf8(text, strlen(text)))
                 return error_set(e, ERROR_INVALID, "the model reference is not UTF-8");
         bool is_layout = text_starts_with(text, "oci-layout:");
-        size_t skip = is_layout                          ? strlen("oci-layout:")
-                      : text_starts_with(text, "oci://") ? strlen("oci://")
-                                                         : 0;
-        copy = strdup(text + skip);
+        copy = strdup(text + (is_layout ? strlen("oci-layout:") : scheme_length(text)));
         if (!r || !copy)
                 return error_errno(e, ENOMEM, "cannot keep the reference");
         r->is_layout = is_layout;
@@ -321,6 +333,17 @@ void oci_reference_free(struct oci_reference *r) {
         free(r->tag);
         free(r->text);
         free(r);
+}
+
+bool oci_reference_matches(const struct oci_reference *r, char *const *globs) {
+        char bare[OCI_REFERENCE_MAX + 16]; /* a short name has grown by Docker's rules */
+
+        snprintf(bare, sizeof bare, "%s%s%s", r->is_layout ? "oci-layout:" : r->host, r->is_layout ? "" : "/",
+                 r->repository);
+        for (size_t i = 0; globs[i]; i++)
+                if (text_glob(globs[i], r->text) || text_glob(globs[i], bare))
+                        return true;
+        return false;
 }
 
 bool oci_reference_wants_always(const struct oci_reference *r) {

@@ -2,8 +2,9 @@
 /*
  * reference: "[oci://]host[:port]/repository[:tag][@digest]" and "oci-layout:DIR[:tag|@digest]".
  *
- * Docker Hub's short names follow Docker's rules ("busybox" is docker.io/library/busybox:latest). With tag
- * and digest the digest decides. The text is canonical: what is accepted prints back to an equal reference.
+ * "modelstage://" and KServe's "oci+MODE://" are taken for "oci://". Docker Hub's short names follow Docker's
+ * rules ("busybox" is docker.io/library/busybox:latest). With tag and digest the digest decides. The text is
+ * canonical: what is accepted prints back to an equal reference.
  *
  * Plain data, immutable once parsed. References come from pods and from artifacts: whoever parses one that an
  * artifact wrote has to refuse layouts, which name directories of this node.
@@ -33,6 +34,9 @@ int oci_reference_parse(struct oci_reference **ret, const char *text, struct err
 int oci_reference_copy(struct oci_reference **ret, const struct oci_reference *r);
 void oci_reference_free(struct oci_reference *r);
 DEFINE_CLEANUP(struct oci_reference *, oci_reference_free);
+
+/* Whether one of @globs (NULL-ended) allows it; each may be written with the tag in mind or without. */
+bool oci_reference_matches(const struct oci_reference *r, char *const *globs);
 
 /* Kubernetes' default: Always for the tag "latest" and for none, IfNotPresent for other tags and for digests.
  */

@@ -46,6 +46,7 @@ static struct transfer *take_next(struct engine *g, unsigned place) {
                 return NULL;
         struct transfer *t = unlink_queued(g, &g->queue);
         g->running[place] = t;
+        t->started = true;
         if (g->stopping)
                 cancel(t);
         return t;
@@ -224,8 +225,11 @@ void transfer_progress(struct transfer *t, struct transfer_progress *ret) {
                 .received = t->fetch.received,
                 .connections = t->fetch.connections,
                 .retries = t->fetch.retries,
+                .queued = !t->started,
         };
         fetch_copy_host(&t->fetch, ret->host, sizeof ret->host);
+        if (!oci_blob_trouble(t->order.source, ret->trouble, sizeof ret->trouble))
+                fetch_copy_trouble(&t->fetch, ret->trouble);
 }
 
 void transfer_cancel(struct transfer *t) {

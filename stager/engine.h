@@ -45,12 +45,15 @@ struct transfer_result {
         uint64_t bytes, files; /* placed */
 };
 #define TRANSFER_HOST_MAX 256
+#define TRANSFER_TROUBLE_SIZE 256
 struct transfer_progress {
-        uint64_t done;                /* bytes verified so far, in order */
-        uint64_t received;            /* bytes received, with those received twice */
-        unsigned connections;         /* now */
-        uint64_t retries;             /* requests that were asked for again */
-        char host[TRANSFER_HOST_MAX]; /* where the bytes come from now; "": not known yet, or a file */
+        uint64_t done;                       /* bytes verified so far, in order */
+        uint64_t received;                   /* bytes received, with those received twice */
+        unsigned connections;                /* now */
+        uint64_t retries;                    /* requests that were asked for again */
+        char host[TRANSFER_HOST_MAX];        /* where the bytes come from now; "": not known yet, or a file */
+        bool queued;                         /* waits until other transfers are done */
+        char trouble[TRANSFER_TROUBLE_SIZE]; /* why nothing comes; "": something does, or not known */
 };
 
 struct transfer;

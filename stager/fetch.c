@@ -61,6 +61,19 @@ void fetch_copy_host(struct fetch *f, char *host, size_t size) {
         snprintf(host, size, "%s", f->host);
 }
 
+void fetch_copy_trouble(const struct fetch *f, char trouble[static TRANSFER_TROUBLE_SIZE]) {
+        LOCK_SCOPE((pthread_mutex_t *)&f->lock);
+        bool goes_on = f->received >= f->trouble_at + PROGRESS;
+
+        snprintf(trouble, TRANSFER_TROUBLE_SIZE, "%s", goes_on ? "" : f->trouble);
+}
+
+static void note_trouble(struct fetch *f, const struct error *e) {
+        LOCK_SCOPE(&f->lock);
+        snprintf(f->trouble, sizeof f->trouble, "%.*s", (int)sizeof f->trouble - 1, e ? e->text : "");
+        f->trouble_at = f->received;
+}
+
 static void fail(struct fetch *f, const struct error *e) {
         f->failed = true;
         window_fail(f->window, e);
@@ -270,6 +283,7 @@ static void try_again(struct fetch *f, struct range *r, const struct fetch_end *
             f->connections == 0) /* a host that bears only our other connections has not failed */
                 r->tries++;
         f->retries++;
+        note_trouble(f, e);
         if (r->tries >= (r->stream ? FETCH_MAX_RESTARTS : FETCH_MAX_TRIES)) {
                 fail(f, e);
                 return;

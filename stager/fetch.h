@@ -15,6 +15,7 @@
 #pragma once
 
 #include "oci/blob.h"
+#include "stager/engine.h"
 #include "stager/place.h"
 #include "stager/window.h"
 
@@ -50,8 +51,10 @@ struct fetch {
 
         atomic_uint connections;
         atomic_uint_fast64_t received, retries;
-        pthread_mutex_t lock; /* guards host */
+        pthread_mutex_t lock; /* guards what follows */
         char host[256];
+        char trouble[TRANSFER_TROUBLE_SIZE]; /* why a range failed last */
+        uint64_t trouble_at;                 /* received by then */
 };
 
 struct fetch_limits {
@@ -66,6 +69,8 @@ void fetch_destroy(struct fetch *f);
 void fetch_reset(struct fetch *f);
 void fetch_set_host(struct fetch *f, const char *host); /* any thread */
 void fetch_copy_host(struct fetch *f, char *host, size_t size);
+/* Any thread: why nothing has come since a range failed; "": something has. */
+void fetch_copy_trouble(const struct fetch *f, char trouble[static TRANSFER_TROUBLE_SIZE]);
 /* The first @got bytes are here: asks for the rest of the first segment, if there is one. -ENOMEM */
 int fetch_begin(struct fetch *f, uint64_t got);
 

@@ -20,6 +20,7 @@
 #include "stager/job.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,9 +46,17 @@ void job_set_state(struct job *j, enum job_state state) {
                 s->n_waiting--;
                 s->n_running++;
         }
+        if (state == JOB_FETCHING) { /* the rate is from now on, even if nobody looks until the end */
+                j->sampled_ms = time_monotonic_ms();
+                j->sampled_moved = 0;
+        }
         if (state == JOB_READY || state == JOB_FAILED) {
                 s->n_running -= j->state != JOB_WAITING; /* a hit at once never ran */
                 j->ended_ms = time_monotonic_ms();
+        }
+        if (state == JOB_READY && j->result == STAGE_MISS) {
+                j->staged_bytes = j->fetched;
+                j->staged_ms = j->ended_ms - j->started_ms;
         }
         j->state = state;
         metric_set(STAGES_RUNNING, s->n_running);
@@ -106,12 +115,40 @@ static bool job_cancelled(void *userdata) {
         return j->stager->stopping;
 }
 
+static void job_retrying(void *userdata, const char *why) {
+        struct job *j = userdata;
+
+        LOCK_SCOPE(&j->stager->lock);
+        snprintf(j->trouble, sizeof j->trouble, "%s", why ? why : "");
+}
+
 static struct oci_request job_request(struct job *j, const struct oci_reference *reference) {
         return (struct oci_request){ .reference = reference,
                                      .keyring = j->keyring,
                                      .selection = j->selection,
                                      .cancelled = job_cancelled,
+                                     .retrying = job_retrying,
                                      .userdata = j };
+}
+
+/* The model is here because somebody else's credentials have opened it. Who shows others, or none, is denied:
+ * that the registry wants credentials (@why) is no news. */
+static int job_deny(const struct job *j, const struct error *why, struct error *e) {
+        if (!j->keyring)
+                return error_set(
+                    e, ERROR_DENIED,
+                    "%s is private, and this volume has no secret that opens it, although it is cached "
+                    "here: name one in nodePublishSecretRef",
+                    j->reference->text);
+        return error_set(
+            e, ERROR_DENIED,
+            "%s is private, and the secret of this volume (nodePublishSecretRef) does not open it, "
+            "although it is cached here: %s",
+            j->reference->text, why->text);
+}
+
+static bool is_refusal(const struct error *e) {
+        return e->kind == ERROR_UNAUTHENTICATED || e->kind == ERROR_DENIED;
 }
 
 /* A model that is here needs no network, unless it is private: then the asker must be allowed to read it now.
@@ -119,6 +156,7 @@ static struct oci_request job_request(struct job *j, const struct oci_reference 
 static int job_check_access(struct job *j, const struct cache_model *m, struct error *e) {
         _cleanup_(oci_reference_freep) struct oci_reference *pinned = NULL;
         _cleanup_free_ char *text = NULL;
+        struct error why = { 0 };
         struct digest digest;
         bool is_private;
 
@@ -131,8 +169,28 @@ static int job_check_access(struct job *j, const struct cache_model *m, struct e
         if (r < 0)
                 return r;
         struct oci_request request = job_request(j, pinned);
-        r = oci_resolve(&digest, &is_private, j->stager->client, &request, e);
-        return r < 0 ? error_wrap(e, "may this volume read the private model that is cached here?") : 0;
+        r = oci_resolve(&digest, &is_private, j->stager->client, &request, &why);
+        if (r >= 0)
+                return 0;
+        if (is_refusal(&why))
+                return job_deny(j, &why, e);
+        error_copy(e, &why);
+        return error_wrap(e, "may this volume read the private model that is cached here?");
+}
+
+/* What a tag means now. A refusal is a denial where the model that it meant last is here, and private. */
+static int job_resolve_now(struct job *j, struct digest *ret, struct error *e) {
+        _cleanup_(cache_model_freep) struct cache_model *m = NULL;
+        struct oci_request request = job_request(j, j->reference);
+        struct error why = { 0 };
+
+        int r = oci_resolve(ret, &j->is_private, j->stager->client, &request, &why);
+        if (r >= 0)
+                return r;
+        if (is_refusal(&why) && job_find_cached(j->stager, j->reference->text, j->selection, &m) >= 0 &&
+            m->is_private)
+                return job_deny(j, &why, e);
+        return error_copy(e, &why);
 }
 
 void job_is_hit(struct job *j, const struct cache_model *m) {
@@ -170,7 +228,6 @@ static int job_remember_tag(struct job *j, const char *reference_text, struct er
 
 /* What the reference means, by cache or by registry, and the plan to make it. 1: nothing is left to do. */
 static int job_resolve(struct job *j, struct digest *ret_digest, struct error *e) {
-        struct oci_request request = job_request(j, j->reference);
         _cleanup_free_ char *pinned = NULL;
 
         if (j->policy != STAGE_ALWAYS) {
@@ -183,7 +240,7 @@ static int job_resolve(struct job *j, struct digest *ret_digest, struct error *e
                                  "%s is not in this node's cache and the pull policy is Never: warm it first",
                                  j->reference->text);
 
-        int r = oci_resolve(ret_digest, &j->is_private, j->stager->client, &request, e);
+        int r = job_resolve_now(j, ret_digest, e);
         if (r < 0)
                 return r;
         pinned = oci_reference_pinned(j->reference, ret_digest);
@@ -266,6 +323,8 @@ static int job_claim(struct job *j, struct error *e) {
                 while (other->state != JOB_READY && other->state != JOB_FAILED && !s->stopping)
                         pthread_cond_wait(&s->changed, &s->lock);
                 bool ready = other->state == JOB_READY;
+                j->staged_bytes = other->staged_bytes;
+                j->staged_ms = other->staged_ms;
                 j->follows = NULL;
                 job_unref(other);
                 if (s->stopping)

@@ -67,8 +67,9 @@ struct job {
         uint64_t bytes;          /* of the model: on the wire, or on disk for a hit */
         enum plan_format format; /* of READY */
 
-        struct model_plan *plan; /* set before FETCHING, then immutable */
-        bool is_private;         /* the registry gave it to credentials that not everybody has */
+        struct model_plan *plan;             /* set before FETCHING, then immutable */
+        char trouble[TRANSFER_TROUBLE_SIZE]; /* why the registry is asked again; "": it is not */
+        bool is_private;                     /* the registry gave it to credentials that not everybody has */
         struct cache_reservation *reservation; /* owned; shares that we started use it */
         struct job_blob *blobs;
         size_t n_blobs, n_held; /* the first n_held are held in the cache */
@@ -76,6 +77,8 @@ struct job {
         int64_t started_ms, ended_ms; /* monotonic; ended_ms is 0 while it runs */
         uint64_t fetched;             /* by transfers that ended */
         uint64_t retries;
+        uint64_t staged_bytes;        /* of READY and no hit: received by the job that did the work */
+        int64_t staged_ms;            /* likewise: how long it took */
         unsigned handles;             /* that wait or may wait */
         int64_t sampled_ms;           /* for the rate (progress.c); 0: not yet */
         uint64_t sampled_moved, rate; /* bytes moved by then; bytes a second, smoothed */
@@ -94,6 +97,7 @@ struct stager {
         unsigned n_running, n_waiting, n_threads; /* at work, waiting for their turn; threads not yet gone */
         struct share *shares;                     /* transfers that are not done */
         bool stopping;
+        bool no_waits; /* stager_end_waits() */
 };
 
 struct stage_job {        /* a request's handle; its own thread uses it, but for stage_job_interrupt() */
@@ -134,5 +138,3 @@ int job_find_cached(struct stager *s, const char *reference_text, const struct o
 
 /* Fills @ret from a job; the caller holds the lock. */
 int job_snapshot(struct job *j, struct stage_progress *ret);
-/* "41 %, 12.3 GiB of 30.0 GiB, 812 MiB/s, 23s left": for errors that a person reads. */
-void job_describe(struct job *j, char *text, size_t size);

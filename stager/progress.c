@@ -10,10 +10,9 @@
  *           of it, because `done` stands still while a gap at the digest's frontier is filled, and then jumps
  *
  * The rate is an average over AVERAGE_MS. It is measured when somebody looks, at most every SAMPLE_MS, and
- * only while the job fetches; a job that nobody looked at has none yet.
+ * only while the job fetches. The first look gives the average since then.
  */
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,9 +44,27 @@ static int take_host(struct stage_progress *ret, const struct transfer_progress 
         return 0;
 }
 
+/* One transfer of several: what it has, and what keeps it. */
+static int add_transfer(struct stage_progress *ret, struct stage_blob_progress *blob, const struct share *x,
+                        unsigned *most) {
+        struct transfer_progress t = { 0 };
+
+        share_progress(x, &t);
+        blob->done = t.done;
+        ret->connections += t.connections;
+        ret->retries += t.retries;
+        ret->fetched += t.received;
+        ret->queued = ret->queued && t.queued;
+        if (*t.trouble && !*ret->trouble)
+                memcpy(ret->trouble, t.trouble, sizeof ret->trouble);
+        return take_host(ret, &t, most);
+}
+
 static int snapshot_blobs(const struct job *j, struct stage_progress *ret) {
         unsigned most = 0;
+        size_t n_shares = 0;
 
+        ret->queued = true;
         ret->blobs = calloc(j->n_blobs ? j->n_blobs : 1, sizeof *ret->blobs);
         if (!ret->blobs)
                 return -ENOMEM;
@@ -65,18 +82,14 @@ static int snapshot_blobs(const struct job *j, struct stage_progress *ret) {
                 };
                 ret->n_blobs = i + 1;
                 if (b->share) {
-                        struct transfer_progress t = { 0 };
-                        share_progress(b->share, &t);
-                        out->done = t.done;
-                        ret->connections += t.connections;
-                        ret->retries += t.retries;
-                        ret->fetched += t.received;
-                        if (take_host(ret, &t, &most) < 0)
+                        if (add_transfer(ret, out, b->share, &most) < 0)
                                 return -ENOMEM;
+                        n_shares++;
                 } else if (b->ready)
                         out->done = p->size;
                 ret->done += out->done;
         }
+        ret->queued = ret->queued && n_shares > 0;
         return 0;
 }
 
@@ -145,6 +158,8 @@ int job_snapshot(struct job *j, struct stage_progress *ret) {
         p.fetched = source->fetched;
         p.retries = source->retries;
         p.error = j->error;
+        p.ahead = j->state == JOB_WAITING ? j->stager->n_running : 0;
+        memcpy(p.trouble, source->trouble, sizeof p.trouble);
         p.reference = strdup(j->reference->text);
         int r = p.reference ? 0 : -ENOMEM;
         if (r == 0 && source->plan) {
@@ -175,25 +190,4 @@ void stage_progress_clear(struct stage_progress *p) {
         free(p->reference);
         free(p->host);
         *p = (struct stage_progress){ 0 };
-}
-
-void job_describe(struct job *j, char *text, size_t size) {
-        struct stage_progress p;
-        char done[TEXT_SHORT], whole[TEXT_SHORT], rate[TEXT_SHORT], eta[TEXT_SHORT];
-
-        if (job_snapshot(j, &p) < 0) {
-                snprintf(text, size, "%s", job_state_name(j->state));
-                return;
-        }
-        if (p.size == 0) {
-                snprintf(text, size, "%s", p.state);
-                stage_progress_clear(&p);
-                return;
-        }
-        int n = snprintf(text, size, "%s, %u %%, %s of %s", p.state, (unsigned)(p.done * 100 / p.size),
-                         text_format_size(p.done, done), text_format_size(p.size, whole));
-        if (p.rate > 0 && n > 0 && (size_t)n < size)
-                snprintf(text + n, size - (size_t)n, ", %s, %s left", text_format_rate(p.rate, rate),
-                         text_format_duration(p.eta_ms, eta));
-        stage_progress_clear(&p);
 }

@@ -18,6 +18,7 @@
 #include "stager/stager.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -292,6 +293,12 @@ void stage_job_leave(struct stage_job *h) {
         free(h);
 }
 
+bool stager_has(struct stager *s, const struct oci_reference *reference) {
+        _cleanup_(cache_model_freep) struct cache_model *m = NULL;
+
+        return job_find_cached(s, reference->text, NULL, &m) >= 0;
+}
+
 /* ---- waiting ---- */
 
 /* A request is counted once, when it has its model: the one that caused the work as a miss (job_count(), even
@@ -322,6 +329,24 @@ static bool timed_wait(struct stager *s, int64_t until_ms) {
         return pthread_cond_timedwait(&s->changed, &s->lock, &t) == 0;
 }
 
+/* Nobody waits any longer. Lock held. */
+static int not_ready(struct job *j, struct error *e) {
+        _cleanup_(stage_progress_clear) struct stage_progress p = { 0 };
+        char text[ERROR_TEXT_MAX / 2];
+
+        if (job_snapshot(j, &p) == 0)
+                stage_progress_describe(&p, text, sizeof text);
+        else
+                snprintf(text, sizeof text, "%s", job_state_name(j->state));
+        if (j->stager->no_waits)
+                return error_set(
+                    e, ERROR_UNAVAILABLE,
+                    "%s is not here yet (%s) and the daemon is stopping; ask it again when it is back",
+                    j->reference->text, text);
+        return error_set(e, ERROR_IN_PROGRESS, "%s is still being staged: %s; it goes on in the background",
+                         j->reference->text, text);
+}
+
 static int wait_for_outcome(struct stage_job *h, int64_t timeout_ms, struct stage_outcome *ret,
                             struct error *e) {
         struct job *j = h->job;
@@ -329,7 +354,7 @@ static int wait_for_outcome(struct stage_job *h, int64_t timeout_ms, struct stag
         int64_t until_ms = timeout_ms < 0 ? INT64_MAX : time_monotonic_ms() + timeout_ms;
 
         LOCK_SCOPE(&s->lock);
-        while (j->state != JOB_READY && j->state != JOB_FAILED && !h->interrupted) {
+        while (j->state != JOB_READY && j->state != JOB_FAILED && !h->interrupted && !s->no_waits) {
                 if (until_ms == INT64_MAX)
                         pthread_cond_wait(&s->changed, &s->lock);
                 else if (!timed_wait(s, until_ms))
@@ -337,19 +362,16 @@ static int wait_for_outcome(struct stage_job *h, int64_t timeout_ms, struct stag
         }
         if (j->state == JOB_FAILED)
                 return error_copy(e, &j->error);
-        if (j->state != JOB_READY) {
-                char text[256];
-                job_describe(j, text, sizeof text);
-                return error_set(e, ERROR_IN_PROGRESS,
-                                 "%s is still being staged: %s; it goes on in the background",
-                                 j->reference->text, text);
-        }
+        if (j->state != JOB_READY)
+                return not_ready(j, e);
         *ret = (struct stage_outcome){ .result = outcome_result(h),
                                        .key = j->key,
                                        .manifest = j->manifest,
                                        .bytes = j->bytes,
                                        .fetched = h->starter ? j->fetched : 0,
-                                       .elapsed_ms = time_monotonic_ms() - h->since_ms };
+                                       .elapsed_ms = time_monotonic_ms() - h->since_ms,
+                                       .staged_bytes = j->staged_bytes,
+                                       .staged_ms = j->staged_ms };
         return 0;
 }
 
@@ -366,6 +388,12 @@ void stage_job_interrupt(struct stage_job *h) {
 
         LOCK_SCOPE(&s->lock);
         h->interrupted = true;
+        pthread_cond_broadcast(&s->changed);
+}
+
+void stager_end_waits(struct stager *s) {
+        LOCK_SCOPE(&s->lock);
+        s->no_waits = true;
         pthread_cond_broadcast(&s->changed);
 }
 

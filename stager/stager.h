@@ -11,6 +11,7 @@
 #include "base/settings.h"
 #include "cache/cache.h"
 #include "oci/client.h"
+#include "stager/engine.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -58,12 +59,17 @@ struct stage_progress {
         int64_t eta_ms;       /* -1: unknown */
         unsigned connections, waiting; /* in use for it now; handles on the job */
         uint64_t retries;              /* requests that were asked for again */
-        char *host; /* that most connections go to now, else the reference's; "": a layout */
+        char *host;     /* that most connections go to now, else the reference's; "": a layout */
+        unsigned ahead; /* of a waiting one: models that are staged before it */
+        bool queued;    /* fetches nothing, because other models' blobs are fetched */
+        char trouble[TRANSFER_TROUBLE_SIZE]; /* why it waits for a registry; "": it does not */
         struct stage_blob_progress *blobs;
         size_t n_blobs;
         struct error error; /* of a failed one */
 };
 void stage_progress_clear(struct stage_progress *p);
+/* "fetching, 41 %, 12.3 GiB of 30.0 GiB, 812 MiB/s, 23s left": for errors that a person reads. */
+void stage_progress_describe(const struct stage_progress *p, char *text, size_t size);
 
 struct stage_job; /* a request's handle on a job; each from stager_stage() is to be let go with
                      stage_job_leave() */
@@ -81,13 +87,21 @@ struct stage_outcome {
         uint64_t bytes;   /* of the model on the wire */
         uint64_t fetched; /* received for it */
         int64_t elapsed_ms;
+        uint64_t staged_bytes; /* what all the work for it has received, whoever asked for that; of a hit 0 */
+        int64_t staged_ms;     /* how long that took */
 };
 /* Waits until ready, failed (its error), or @timeout_ms (-1: for ever) has passed or stage_job_interrupt()
  * was called: ERROR_IN_PROGRESS, the text tells the progress. */
 int stage_job_wait(struct stage_job *h, int64_t timeout_ms, struct stage_outcome *ret, struct error *e);
 void stage_job_interrupt(struct stage_job *h); /* from any thread */
+/* The daemon stops: all who wait, and all who come, are told so (ERROR_UNAVAILABLE) unless their model is
+ * here. */
+void stager_end_waits(struct stager *s);
 /* *ret is to be cleared with stage_progress_clear(). -ENOMEM. */
 int stage_job_progress(struct stage_job *h, struct stage_progress *ret);
+
+/* Whether what @reference meant last is here, all of it. Asks nobody. */
+bool stager_has(struct stager *s, const struct oci_reference *reference);
 
 /* Equal for requests that ask for the same thing, whatever their credentials and pull policy; to be freed. */
 char *stager_request_name(const struct oci_reference *reference, const struct oci_selection *selection);

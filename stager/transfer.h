@@ -36,6 +36,7 @@ struct transfer {
         struct window window;          /* between the reactor, which fills it, and the blob thread */
         struct fetch fetch;            /* the reactor's while it is attached, else the blob thread's */
         struct placer placer;          /* the blob thread's; see place.h for what the reactor does */
+        atomic_bool started;           /* a blob thread has it */
         atomic_uint_fast64_t verified; /* bytes that went into the digest, in order */
         bool attached;                 /* the reactor has the fetch */
 };

@@ -150,14 +150,38 @@ def test_shared_layer_is_not_fetched_again(daemon, moving, layout):
         assert sorted(file_sums(path)) == ["adapter.bin", "base.bin"]
 
 
-def test_cached_private_model_is_only_for_those_who_may_read_it(daemon, moving):
-    moving.set(auth="basic", user="u", password="right")
+@pytest.mark.parametrize("policy", ["IfNotPresent", "Always"])
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_cached_private_model_is_only_for_those_who_may_read_it(daemon, moving, auth, policy):
+    moving.set(auth=auth, user="u", password="right")
     good, bad = {"username": "u", "password": "right"}, {"username": "u", "password": "wrong"}
-    with daemon.published("mine", moving.ref("model", "v1"), secrets=good) as path:
+    model = moving.ref("model", "v1")
+    with daemon.published("mine", model, secrets=good, pullPolicy=policy) as path:
         assert weights(path) == b"one"
-        for volume, secrets in (("other", bad), ("nobody", {})):
+        for volume, secrets, said in (("other", bad, "the secret of this volume (nodePublishSecretRef) does not open it"),
+                                      ("nobody", {}, "this volume has no secret that opens it")):
             with pytest.raises(grpc.RpcError) as caught:
-                daemon.publish(volume, moving.ref("model", "v1"), secrets=secrets)
-            assert caught.value.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
-        with daemon.published("friend", moving.ref("model", "v1"), secrets=good) as again:
+                daemon.publish(volume, model, secrets=secrets, pullPolicy=policy)
+            assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
+            assert model in caught.value.details() and said in caught.value.details() and "is cached here" in caught.value.details()
+        with daemon.published("friend", model, secrets=good, pullPolicy=policy) as again:
             assert weights(again) == b"one"
+
+
+def test_private_model_that_is_not_here_wants_credentials(daemon, moving):
+    moving.set(auth="bearer", user="u", password="right")
+    with pytest.raises(grpc.RpcError) as caught:
+        daemon.publish("v", moving.ref("model", "v1"))
+    assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    assert "give the volume a secret" in caught.value.details()
+
+
+def test_cached_private_model_while_the_registry_is_gone_is_nobodys(daemon, moving):
+    """Whether somebody may read it now cannot be known."""
+    moving.set(auth="basic", user="u", password="p")
+    secrets = {"username": "u", "password": "p"}
+    with daemon.published("v", moving.ref("model", "v1"), secrets=secrets):
+        moving.stop()
+        with pytest.raises(grpc.RpcError) as caught:
+            daemon.publish("w", moving.ref("model", "v1"), secrets=secrets)
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE and moving.host in caught.value.details()

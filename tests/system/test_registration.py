@@ -2,50 +2,11 @@
 """kubelet finds the driver without a registrar sidecar, as it does with one: it watches a folder, asks GetInfo on the socket there, dials
 the endpoint that it is told, calls NodeGetInfo, and says how it went."""
 import os
-import stat
-import threading
 
 import grpc
 import pytest
+from harness.kubelet import Kubelet
 from harness.process import Process, wait_until
-
-
-class Kubelet(threading.Thread):
-    """The part of kubelet's plugin manager that a driver meets."""
-
-    def __init__(self, folder, accept=True):
-        super().__init__(daemon=True)
-        self.folder, self.accept = folder, accept
-        self.info = self.node_id = self.failure = None
-        self.start()
-
-    def run(self):
-        import csi_pb2
-        import csi_pb2_grpc
-        import registration_pb2
-        import registration_pb2_grpc
-        try:
-            path = wait_until(self.find_socket, "a registration socket appears")
-            with grpc.insecure_channel(f"unix:{path}") as channel:
-                registration = registration_pb2_grpc.RegistrationStub(channel)
-                self.info = registration.GetInfo(registration_pb2.InfoRequest(), timeout=10)
-                with grpc.insecure_channel(f"unix:{self.info.endpoint}") as endpoint:
-                    self.node_id = csi_pb2_grpc.NodeStub(endpoint).NodeGetInfo(csi_pb2.NodeGetInfoRequest(), timeout=10).node_id
-                registration.NotifyRegistrationStatus(
-                    registration_pb2.RegistrationStatus(plugin_registered=self.accept, error="" if self.accept else "no such luck"),
-                    timeout=10)
-        except Exception as e:  # pylint: disable=broad-except
-            self.failure = e
-
-    def find_socket(self):
-        for entry in os.scandir(self.folder):
-            if not entry.name.startswith(".") and stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
-                return entry.path
-        return None
-
-    def finished(self):
-        self.join(timeout=60)
-        assert not self.is_alive() and not self.failure, self.failure
 
 
 def test_kubelet_registers_the_driver_and_it_is_ready_then(life):

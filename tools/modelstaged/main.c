@@ -42,6 +42,7 @@ struct daemon { /* NULL: not started, or not in this role */
         struct rpc_server *csi_server, *control_server;
         struct http_endpoint *http;
         struct csi_registration *registration;
+        struct csi_node_object *node;
         struct warmlist *warmlist;
         atomic_bool ready; /* everything is up, and not being stopped; read by the HTTP thread */
 };
@@ -127,6 +128,31 @@ static int serve_control(struct daemon *d, struct error *e) {
 
 /* ---- life ---- */
 
+static bool model_is_here(void *userdata, const struct oci_reference *reference) {
+        return stager_has(userdata, reference);
+}
+
+static void models_changed(void *userdata) {
+        csi_node_object_wake(userdata);
+}
+
+/* What others are told of this node: nothing that serves a volume depends on it. */
+static int start_telling(struct daemon *d, struct error *e) {
+        const struct csi_node_object_options o = { .settings = d->options.settings,
+                                                   .kube = d->csi.kube,
+                                                   .is_here = model_is_here,
+                                                   .userdata = d->stager };
+        int r = csi_waits_new(&d->csi.waits, e);
+
+        if (r >= 0)
+                r = csi_events_start(&d->csi.events, d->options.settings, d->csi.kube, e);
+        if (r >= 0)
+                r = csi_node_object_start(&d->node, &o, e);
+        if (r >= 0)
+                cache_on_change(d->cache, models_changed, d->node);
+        return r;
+}
+
 static int start_node(struct daemon *d, struct error *e) {
         const struct settings *s = d->options.settings;
 
@@ -137,21 +163,23 @@ static int start_node(struct daemon *d, struct error *e) {
                 r = stager_new(&d->stager, s, d->cache, d->client, e);
         if (r < 0)
                 return r;
-        d->csi = (struct csi){ .settings = s, .cache = d->cache, .stager = d->stager };
-        r = serve_control(d, e);
+        d->csi.cache = d->cache;
+        d->csi.stager = d->stager;
+        r = start_telling(d, e);
         if (r >= 0)
-                r = warmlist_start(&d->warmlist, &d->options, d->cache, d->stager, e);
+                r = serve_control(d, e);
+        if (r >= 0)
+                r = warmlist_start(&d->warmlist, &d->options, d->cache, d->stager, d->node, e);
         return r;
 }
 
 /* Leaves what it has started for stop() if it fails. */
 static int start(struct daemon *d, struct error *e) {
         const struct settings *s = d->options.settings;
-        int r = 0;
+        int r = csi_kube_new(&d->csi.kube, s, e);
 
-        if (d->options.controller)
-                d->csi = (struct csi){ .settings = s };
-        else
+        d->csi.settings = s;
+        if (r >= 0 && !d->options.controller)
                 r = start_node(d, e);
         if (r >= 0)
                 metric_set(BUILD_INFO, 1, MODELSTAGE_VERSION, d->stager ? stager_io(d->stager) : "none");
@@ -160,7 +188,7 @@ static int start(struct daemon *d, struct error *e) {
         if (r >= 0)
                 r = http_endpoint_new(&d->http, s->http.address, routes, d, e);
         if (r >= 0 && !d->options.controller && *s->csi.kubelet_registration)
-                r = csi_registration_start(&d->registration, s, e);
+                r = csi_registration_start(&d->registration, s, d->node, e);
         if (r >= 0)
                 atomic_store(&d->ready, true);
         return r;
@@ -169,14 +197,24 @@ static int start(struct daemon *d, struct error *e) {
 /* Also after a start that got only half way. */
 static void stop(struct daemon *d) {
         atomic_store(&d->ready, false);
+        if (d->options.controller)
+                csi_kube_cancel(d->csi.kube);  /* its calls wait for the API server */
         http_endpoint_free(take_ptr(d->http)); /* its pages look at the others */
         csi_registration_stop(take_ptr(d->registration));
         warmlist_stop(take_ptr(d->warmlist));
         control_stop(&d->control);
+        if (d->stager)
+                stager_end_waits(d->stager); /* the calls that wait for a model are answered, not cut off */
         rpc_server_free(take_ptr(d->csi_server));
         rpc_server_free(take_ptr(d->control_server));
+        csi_events_stop(take_ptr(d->csi.events)); /* the last are sent, for a moment */
+        csi_kube_cancel(d->csi.kube);
+        csi_node_object_stop(d->node);
         csi_controller_free(take_ptr(d->csi.controller));
+        csi_kube_free(take_ptr(d->csi.kube));
         stager_free(take_ptr(d->stager));
+        csi_node_object_free(take_ptr(d->node)); /* now that no model comes or goes */
+        csi_waits_free(take_ptr(d->csi.waits));
         oci_client_free(take_ptr(d->client));
         cache_close(take_ptr(d->cache));
         options_clear(&d->options);

@@ -7,13 +7,15 @@
  */
 #pragma once
 
+#include "csi/node_object.h"
 #include "stager/stager.h"
 #include "tools/modelstaged/options.h"
 
 struct warmlist;
 
-/* One thread. Without a file in @o the list never changes. All is kept by reference. */
+/* One thread. Without a file in @o the list never changes. @node (may be NULL) is told of changes of the list
+ * and of models that have come. All is kept by reference. */
 int warmlist_start(struct warmlist **ret, const struct options *o, struct cache *c, struct stager *stager,
-                   struct error *e);
+                   struct csi_node_object *node, struct error *e);
 void warmlist_stop(struct warmlist *w);
 DEFINE_CLEANUP(struct warmlist *, warmlist_stop);

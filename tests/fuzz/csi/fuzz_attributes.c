@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "csi/attributes.h"
+#include "csi/kube.h"
+#include "csi/pod.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -19,6 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         _cleanup_free_ char *text = strndup((const char *)data, size);
         size_t n_attributes = 0, n_secrets = 0;
         struct error e = { 0 };
+        struct csi_pod pod;
         char *saved = NULL;
 
         if (!text)
@@ -35,6 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         }
         if (csi_attributes_parse(&a, attributes, n_attributes, &e) < 0)
                 assert(e.kind != ERROR_NONE && *e.text && !a);
+        if (csi_pod_read(&pod, attributes, n_attributes)) /* goes into a path */
+                assert(csi_kube_name_is_valid(pod.name) && csi_kube_name_is_valid(pod.namespace) && *pod.uid);
         e = (struct error){ 0 };
         if (csi_secrets_parse(&k, secrets, n_secrets, &e) < 0)
                 assert(e.kind != ERROR_NONE && *e.text && !k);

@@ -158,17 +158,19 @@ class Daemon:
         above.mkdir(exist_ok=True)
         return above / "mount"
 
-    def publish(self, volume, model, secrets=None, target=None, timeout=DEADLINE, **attributes):
-        """Returns the target; raises grpc.RpcError."""
+    def publish(self, volume, model, secrets=None, target=None, timeout=DEADLINE, pod=None, readonly=True, flags=(), **attributes):
+        """Returns the target; raises grpc.RpcError. pod: (namespace, name, uid). flags: mount options."""
         import csi_pb2
         target = target or self.target(volume)
         capability = csi_pb2.VolumeCapability(
-            mount=csi_pb2.VolumeCapability.MountVolume(),
+            mount=csi_pb2.VolumeCapability.MountVolume(mount_flags=flags),
             access_mode=csi_pb2.VolumeCapability.AccessMode(mode="SINGLE_NODE_WRITER"))
-        context = {"csi.storage.k8s.io/ephemeral": "true", "csi.storage.k8s.io/pod.name": "pod", "model": model}
-        context.update(attributes)
+        namespace, name, uid = pod or ("default", "pod", "8b1d9a5e-0c3f-4f9a-9a55-000000000001")
+        info = {"pod.namespace": namespace, "pod.name": name, "pod.uid": uid, "serviceAccount.name": "default", "ephemeral": "true"}
+        context = {f"csi.storage.k8s.io/{key}": value for key, value in info.items()}
+        context.update(attributes, model=model)
         self.node.NodePublishVolume(csi_pb2.NodePublishVolumeRequest(
-            volume_id=volume, target_path=str(target), volume_capability=capability, readonly=True,
+            volume_id=volume, target_path=str(target), volume_capability=capability, readonly=readonly,
             volume_context=context, secrets=secrets or {}), timeout=timeout)
         return target
 

@@ -76,6 +76,13 @@ static void test_without_a_name_a_node_has_its_hosts(void **state) {
 static const char documented[] =
     "node: {name: \"\"}                       # default: env NODE_NAME, else hostname\n"
     "csi: {endpoint: unix:///csi/csi.sock, kubeletRegistration: /registration, kubeletPath: \"\"}\n"
+    "kubernetes:\n"
+    "  serviceAccount: /var/run/secrets/kubernetes.io/serviceaccount\n"
+    "  apiServer: \"\"\n"
+    "  events: on\n"
+    "  startupTaint: csi.modelstage.io/agent-not-ready\n"
+    "  labels: none\n"
+    "  nfdDir: /etc/kubernetes/node-feature-discovery/features.d\n"
     "control: {socket: /run/modelstage/control.sock}\n"
     "cache:\n"
     "  root: /var/lib/modelstage\n"
@@ -167,7 +174,7 @@ static void test_every_kind_of_value_is_read(void **state) {
                                    "  headers: {X-Team: ml, X.Dots: 'a: b', X-Empty: ''}\n"
                                    "- {host: Two.example.com}\n"
                                    "policy: {allow: ['a/**', b]}\n"
-                                   "warm: [{model: a/b:c, pin: true}, {model: d/e}]\n"
+                                   "warm: [{model: a/b:c, pin: true}, {model: d/e, required: true}]\n"
                                    "log: {debug: 'ring,fetch'}\n";
 
         (void)state;
@@ -197,6 +204,7 @@ static void test_every_kind_of_value_is_read(void **state) {
         assert_null(s->policy.allow[2]);
         assert_int_equal(s->n_warm, 2);
         assert_true(s->warm[0].pin && !s->warm[1].pin);
+        assert_true(!s->warm[0].required && s->warm[1].required);
         assert_string_equal(s->warm[1].model, "d/e");
 }
 
@@ -256,6 +264,28 @@ static const struct {
           ":1: csi.endpoint: \"tcp://0.0.0.0:1\" does not begin with unix:///" },
         { "csi: {endpoint: unix:///a}\ncontrol: {socket: /a}",
           ":2: control.socket: csi.endpoint and control.socket cannot be the same socket" },
+        { "kubernetes: {apiServer: 10.0.0.1:443}",
+          ":1: kubernetes.apiServer: \"10.0.0.1:443\" is not an https URL, nor an http one of this machine" },
+        { "kubernetes: {apiServer: 'http://10.0.0.1'}", ":1: kubernetes.apiServer: \"http://10.0.0.1\" is "
+                                                        "not an https URL, nor an http one of this machine" },
+        { "kubernetes: {apiServer: 'http://localhost.example.com'}",
+          ":1: kubernetes.apiServer: \"http://localhost.example.com\" is not an https URL, nor an http one "
+          "of "
+          "this machine" },
+        { "kubernetes: {startupTaint: 'Example.com/not-ready'}",
+          ":1: kubernetes.startupTaint: \"Example.com/not-ready\" is not the key of a taint, as in "
+          "example.com/not-ready" },
+        { "kubernetes: {startupTaint: 'example.com/'}",
+          ":1: kubernetes.startupTaint: \"example.com/\" is not the key of a taint, as in "
+          "example.com/not-ready" },
+        { "kubernetes: {startupTaint: '/not-ready'}", ":1: kubernetes.startupTaint: \"/not-ready\" is not "
+                                                      "the key of a taint, as in example.com/not-ready" },
+        { "kubernetes: {startupTaint: not-ready-}", ":1: kubernetes.startupTaint: \"not-ready-\" is not the "
+                                                    "key of a taint, as in example.com/not-ready" },
+        { "kubernetes: {events: true}", ":1: kubernetes.events: \"true\" is none of on|off" },
+        { "kubernetes: {labels: all}", ":1: kubernetes.labels: \"all\" is none of none|node|nfd" },
+        { "kubernetes: {nfdDir: ''}", ":1: kubernetes.nfdDir: \"\" is not an absolute path" },
+        { "warm: [{model: a, required: 1}]", ":1: warm[0].required: \"1\" is neither true nor false" },
         { "http: {address: 9810}",
           ":1: http.address: \"9810\" is not an address such as :9810 or 127.0.0.1:9810" },
         { "http: {address: ':70000'}",

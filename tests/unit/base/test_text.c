@@ -208,6 +208,26 @@ static void test_starts_and_ends(void **state) {
         assert_false(text_ends_with("bc", "abc"));
 }
 
+static void test_names_of_kubernetes_objects_are_known(void **state) {
+        static const char *const good[] = { "a", "0", "a-b", "a.b", "pvc-0a.example.com", "a--b" };
+        static const char *const bad[] = { "",      "-",    ".",    "..",   "a.",      ".a",  "a..b",
+                                           "-a",    "a-",   "a.-b", "a-.b", "A",       "a/b", "a b",
+                                           "a%2fb", "../a", "a?b",  "a#b",  "\xc3\xa4" };
+        char longest[255];
+
+        (void)state;
+        for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+                if (!text_is_dns_subdomain(good[i], strlen(good[i])))
+                        fail_msg("%s is a name", good[i]);
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+                if (text_is_dns_subdomain(bad[i], strlen(bad[i])))
+                        fail_msg("%s is no name", bad[i]);
+        memset(longest, 'a', sizeof longest);
+        assert_true(text_is_dns_subdomain(longest, 253));
+        assert_false(text_is_dns_subdomain(longest, 254));
+        assert_false(text_is_dns_subdomain("a\0b", 3));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_sizes_are_read_as_people_write_them),
@@ -219,6 +239,7 @@ int main(void) {
                 cmocka_unit_test(test_utf8_is_what_the_standard_says),
                 cmocka_unit_test(test_split_trims_and_drops_what_is_empty),
                 cmocka_unit_test(test_starts_and_ends),
+                cmocka_unit_test(test_names_of_kubernetes_objects_are_known),
         };
         return cmocka_run_group_tests_name("base/text", tests, NULL, NULL);
 }

@@ -584,6 +584,63 @@ static void script_broken(struct server *server, const struct server_request *q,
         snprintf(a->headers, sizeof a->headers, "Retry-After: 0\r\n");
 }
 
+static void script_resets_once(struct server *server, const struct server_request *q,
+                               struct server_answer *a) {
+        struct scene *s = server->userdata;
+
+        (void)q;
+        if (s->n++ == 0)
+                a->reset = true;
+        else
+                say_digest(a, s);
+}
+
+struct troubles { /* what a request was told while it waited */
+        char first[256];
+        unsigned n, ends;
+};
+
+static void note_trouble(void *userdata, const char *why) {
+        struct troubles *t = userdata;
+
+        if (!why)
+                t->ends++;
+        else if (t->n++ == 0)
+                snprintf(t->first, sizeof t->first, "%s", why);
+}
+
+/* Why a pod waits is worth a word even when all goes well in the end. */
+static void test_who_waits_is_told_why_and_when_it_is_over(void **state) {
+        static const struct {
+                script *says;
+                const char *why;
+                unsigned n;
+        } cases[] = { { script_throttled, " answered with HTTP 429", 1 },
+                      { script_broken, " answered with HTTP 503", 4 },
+                      { script_resets_once, " cannot be reached: ", 1 } };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                struct troubles told = { 0 };
+                struct digest digest;
+                bool is_private;
+                struct scene s;
+                char why[256];
+
+                scene_open(&s, cases[i].says);
+                struct oci_reference *ref = world_reference(s.server.host, "m:v1");
+                struct oci_request q = { .reference = ref, .retrying = note_trouble, .userdata = &told };
+
+                (void)oci_resolve(&digest, &is_private, s.w.client, &q, &s.w.e);
+                oci_reference_free(ref);
+                snprintf(why, sizeof why, "%s%s", s.server.host, cases[i].why);
+                assert_memory_equal(told.first, why, strlen(why));
+                assert_int_equal(told.n, cases[i].n);
+                assert_int_equal(told.ends, 1);
+                scene_close(&s);
+        }
+}
+
 static void test_a_server_that_stays_broken_is_unavailable_after_five_tries(void **state) {
         struct scene s;
 
@@ -594,17 +651,6 @@ static void test_a_server_that_stays_broken_is_unavailable_after_five_tries(void
         assert_non_null(strstr(s.w.e.text, s.server.host));
         assert_int_equal(s.server.n_log, 5);
         scene_close(&s);
-}
-
-static void script_resets_once(struct server *server, const struct server_request *q,
-                               struct server_answer *a) {
-        struct scene *s = server->userdata;
-
-        (void)q;
-        if (s->n++ == 0)
-                a->reset = true;
-        else
-                say_digest(a, s);
 }
 
 static void test_a_reset_connection_is_tried_again(void **state) {
@@ -1032,6 +1078,7 @@ int main(void) {
                 cmocka_unit_test(test_a_realm_at_a_private_address_gets_nothing),
                 cmocka_unit_test(test_a_token_cannot_smuggle_a_header),
                 cmocka_unit_test(test_429_is_asked_again_and_counted),
+                cmocka_unit_test(test_who_waits_is_told_why_and_when_it_is_over),
                 cmocka_unit_test(test_a_server_that_stays_broken_is_unavailable_after_five_tries),
                 cmocka_unit_test(test_a_reset_connection_is_tried_again),
                 cmocka_unit_test(test_one_answer_that_is_no_http_is_forgiven),

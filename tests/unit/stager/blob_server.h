@@ -288,6 +288,12 @@ void oci_blob_cancel(struct oci_blob *b) {
         (void)b;
 }
 
+bool oci_blob_trouble(const struct oci_blob *b, char *ret, size_t size) {
+        (void)b;
+        snprintf(ret, size, "%s", "");
+        return false;
+}
+
 int oci_blob_file(const struct oci_blob *b) {
         return b->file;
 }

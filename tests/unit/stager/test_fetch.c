@@ -214,6 +214,26 @@ static void test_wait_of_the_host_is_kept_to_but_not_for_ever(void **state) {
         }
 }
 
+static void test_trouble_is_told_until_something_comes(void **state) {
+        char trouble[TRANSFER_TROUBLE_SIZE];
+        struct world *w = *state;
+        struct range *r;
+
+        fetch_copy_trouble(&w->fetch, trouble);
+        assert_string_equal(trouble, "");
+        w->fetch.received = 12345;
+        end_by(w, ask(w, &narrow), OCI_VERDICT_RETRY, false);
+        fetch_copy_trouble(&w->fetch, trouble);
+        assert_string_equal(trouble, "the connection broke");
+        r = ask(w, &narrow);
+        w->fetch.received += give(w, &narrow, r, r->pos, 100);
+        fetch_copy_trouble(&w->fetch, trouble);
+        assert_string_equal(trouble, "the connection broke");
+        w->fetch.received += give(w, &narrow, r, r->pos, 100000);
+        fetch_copy_trouble(&w->fetch, trouble);
+        assert_string_equal(trouble, "");
+}
+
 static void test_fatal_answer_fails_at_once(void **state) {
         struct world *w = *state;
 
@@ -339,6 +359,7 @@ int main(void) {
                 T(test_range_with_progress_is_not_given_up),
                 T(test_throttled_range_has_not_failed_while_others_run),
                 T(test_wait_of_the_host_is_kept_to_but_not_for_ever),
+                T(test_trouble_is_told_until_something_comes),
                 T(test_fatal_answer_fails_at_once),
                 T(test_nothing_is_asked_for_while_the_address_is_looked_for),
                 T(test_stream_goes_on_with_a_single_segment),

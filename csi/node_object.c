@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * node_object: a loop that compares what should be with what is known to be.
+ *
+ *   look (warm list, cache) -> NFD's file -> GET node -> patch taints -> patch labels
+ *     ^                                          ^            |
+ *     |                                          '------------' the object has changed meanwhile: again
+ *     '-- woken; or, after a failure, when the time has come
+ *
+ * What the thread has seen done (`taint_is_gone`, `labels`) is its own. What others tell it is under the
+ * lock.
+ */
+#include "csi/node_object.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/text.h"
+#include "csi/nfd.h"
+#include "csi/node_patch.h"
+
+#define CALL_MS 10000 /* for one request, with all that is tried again */
+#define CONFLICTS_MAX 5
+#define BACKOFF_FIRST_MS 1000
+#define BACKOFF_MAX_MS 60000 /* a node with its taint is of no use to anybody */
+#define PAUSE_MS 250         /* between two looks */
+
+struct warm_list {
+        struct csi_warm *items;
+        size_t n;
+};
+
+struct csi_node_object {
+        const struct settings *settings;
+        struct csi_kube *kube; /* NULL also when the node's name cannot be one */
+        bool (*is_here)(void *userdata, const struct oci_reference *reference);
+        void *userdata;
+        pthread_t thread;
+
+        /* The thread's own. */
+        bool taint_is_gone;       /* seen since the last registration */
+        struct csi_labels labels; /* that the Node, or NFD's file, has */
+        bool labels_are_known;
+        unsigned failures;   /* in a row */
+        struct error failed; /* the latest, as it was logged */
+        unsigned missing;    /* required models, as it was logged */
+
+        pthread_mutex_t lock; /* guards what follows */
+        pthread_cond_t changed;
+        struct warm_list warm;
+        bool is_registered, is_new_registration;
+        bool woken, stopping;
+};
+
+/* What a look has found. */
+struct view {
+        struct csi_labels labels;
+        unsigned missing; /* required models that are not here */
+        bool is_registered;
+};
+
+/* ---- the warm list ---- */
+
+static void warm_list_clear(struct warm_list *l) {
+        for (size_t i = 0; i < l->n; i++)
+                oci_reference_free(l->items[i].reference);
+        free(l->items);
+        *l = (struct warm_list){ 0 };
+}
+
+/* An entry that is no reference stays as one that is never here: the node that requires it is not ready. */
+static int warm_list_make(struct warm_list *ret, const struct settings_warm *list, size_t n) {
+        struct warm_list l = { .items = calloc(n ? n : 1, sizeof *l.items) };
+
+        if (!l.items)
+                return -ENOMEM;
+        for (; l.n < n; l.n++) {
+                struct csi_warm *w = &l.items[l.n];
+
+                w->required = list[l.n].required;
+                (void)oci_reference_parse(&w->reference, list[l.n].model, NULL);
+        }
+        *ret = l;
+        return 0;
+}
+
+static int warm_list_copy(struct warm_list *ret, const struct warm_list *from) {
+        struct warm_list l = { .items = calloc(from->n ? from->n : 1, sizeof *l.items) };
+
+        if (!l.items)
+                return -ENOMEM;
+        for (; l.n < from->n; l.n++) {
+                struct csi_warm *w = &l.items[l.n];
+
+                w->required = from->items[l.n].required;
+                if (from->items[l.n].reference &&
+                    oci_reference_copy(&w->reference, from->items[l.n].reference) < 0) {
+                        warm_list_clear(&l);
+                        return -ENOMEM;
+                }
+        }
+        *ret = l;
+        return 0;
+}
+
+int csi_node_object_set_warm(struct csi_node_object *n, const struct settings_warm *list, size_t n_list) {
+        struct warm_list fresh = { 0 }, old;
+        int r = warm_list_make(&fresh, list, n_list);
+
+        if (r < 0)
+                return r;
+        {
+                LOCK_SCOPE(&n->lock);
+                old = n->warm;
+                n->warm = fresh;
+                n->woken = true;
+                pthread_cond_signal(&n->changed);
+        }
+        warm_list_clear(&old);
+        return 0;
+}
+
+/* ---- looking ---- */
+
+/* The cache is asked without the lock: it reads the disk. */
+static int look(struct csi_node_object *n, struct view *ret, struct error *e) {
+        _cleanup_(warm_list_clear) struct warm_list list = { 0 };
+        unsigned here = 0;
+
+        *ret = (struct view){ .missing = 0 };
+        {
+                LOCK_SCOPE(&n->lock);
+                if (warm_list_copy(&list, &n->warm) < 0)
+                        return error_errno(e, ENOMEM, "look at the warm list");
+                ret->is_registered = n->is_registered;
+                n->woken = false;
+                if (n->is_new_registration)
+                        n->taint_is_gone = n->labels_are_known = false;
+                n->is_new_registration = false;
+        }
+        for (size_t i = 0; i < list.n; i++) {
+                struct csi_warm *w = &list.items[i];
+
+                w->is_here = w->reference && n->is_here(n->userdata, w->reference);
+                here += w->is_here;
+                ret->missing += w->required && !w->is_here;
+        }
+        csi_labels_make(&ret->labels, list.items, list.n);
+        metric_set(WARM_MODELS, here, "here");
+        metric_set(WARM_MODELS, (double)(list.n - here), "missing");
+        return 0;
+}
+
+static bool wants_taint_gone(const struct csi_node_object *n, const struct view *v) {
+        return *n->settings->kubernetes.startup_taint && !n->taint_is_gone && v->is_registered &&
+               v->missing == 0;
+}
+
+static bool wants_labels(const struct csi_node_object *n, const struct view *v, const char *by) {
+        return strcmp(n->settings->kubernetes.labels, by) == 0 &&
+               (!n->labels_are_known || !csi_labels_equal(&n->labels, &v->labels));
+}
+
+/* ---- the Node ---- */
+
+static void node_path(const struct csi_node_object *n, char path[static 300]) {
+        snprintf(path, 300, "/api/v1/nodes/%.253s", n->settings->node.name);
+}
+
+static int remove_taint(struct csi_node_object *n, const json_t *node, struct error *e) {
+        const char *key = n->settings->kubernetes.startup_taint;
+        _cleanup_json_ json_t *patch = NULL;
+        char path[300];
+
+        node_path(n, path);
+        int r = csi_node_taint_patch(&patch, node, key, e);
+        if (r >= 0 && patch)
+                r = csi_kube_patch(n->kube, path, CSI_KUBE_JSON_PATCH, patch, CALL_MS, NULL, e);
+        if (r < 0)
+                return r;
+        if (patch)
+                log_info("node %s has its start-up taint %s no more: it can serve models",
+                         n->settings->node.name, key);
+        n->taint_is_gone = true;
+        return 0;
+}
+
+static int put_labels(struct csi_node_object *n, const json_t *node, const struct view *v, struct error *e) {
+        _cleanup_json_ json_t *patch = NULL;
+        char path[300];
+
+        node_path(n, path);
+        int r = csi_node_label_patch(&patch, node, &v->labels, e);
+        if (r >= 0 && patch)
+                r = csi_kube_patch(n->kube, path, CSI_KUBE_MERGE_PATCH, patch, CALL_MS, NULL, e);
+        if (r < 0)
+                return r;
+        n->labels = v->labels;
+        n->labels_are_known = true;
+        return 0;
+}
+
+static int change_node(struct csi_node_object *n, const struct view *v, struct error *e) {
+        _cleanup_json_ json_t *node = NULL;
+        char path[300];
+
+        node_path(n, path);
+        int r = csi_kube_get(n->kube, path, CALL_MS, &node, e);
+        if (r >= 0 && wants_taint_gone(n, v))
+                r = remove_taint(n, node, e);
+        if (r >= 0 && wants_labels(n, v, "node"))
+                r = put_labels(n, node, v, e);
+        return r;
+}
+
+/* Somebody else has changed the object: 409, or 422 where a test of the patch does not hold. */
+static bool is_conflict(const struct error *e) {
+        return e->kind == ERROR_EXISTS || e->kind == ERROR_INVALID;
+}
+
+static int update_node(struct csi_node_object *n, const struct view *v, struct error *e) {
+        int r = 0;
+
+        for (unsigned i = 0; n->kube && i < CONFLICTS_MAX; i++) {
+                if (!wants_taint_gone(n, v) && !wants_labels(n, v, "node"))
+                        return 0;
+                r = change_node(n, v, e);
+                if (r >= 0 || !is_conflict(e))
+                        break;
+        }
+        return r < 0 ? error_wrap(e, "cannot change node %s", n->settings->node.name) : 0;
+}
+
+/* A file of ours that another setting has left would be believed for ever. */
+static int update_file(struct csi_node_object *n, const struct view *v, struct error *e) {
+        static const struct csi_labels none;
+        const char *dir = n->settings->kubernetes.nfd_dir;
+
+        if (!wants_labels(n, v, "nfd")) {
+                if (strcmp(n->settings->kubernetes.labels, "nfd") != 0)
+                        (void)csi_nfd_write(dir, &none, NULL);
+                return 0;
+        }
+        int r = csi_nfd_write(dir, &v->labels, e);
+        if (r < 0)
+                return r;
+        n->labels = v->labels;
+        n->labels_are_known = true;
+        return 0;
+}
+
+/* ---- the loop ---- */
+
+/* Once for each change of what is wrong, however often it is tried. */
+static void tell(struct csi_node_object *n, const struct view *v, int r, const struct error *e) {
+        if (r < 0 && e->kind != ERROR_CANCELLED && strcmp(e->text, n->failed.text) != 0)
+                log_warning("%s; it is tried again", e->text);
+        else if (r >= 0 && *n->failed.text)
+                log_info("the Node is as it should be again");
+        n->failed = *e;
+        if (!*n->settings->kubernetes.startup_taint || !n->kube || n->taint_is_gone || !v->is_registered)
+                return;
+        if (v->missing > 0 && v->missing != n->missing)
+                log_info("the start-up taint stays until the required models are here; %u are missing",
+                         v->missing);
+        n->missing = v->missing;
+}
+
+/* With jitter: all nodes see the same failure. */
+static int64_t backoff_ms(unsigned failures) {
+        int64_t wait = BACKOFF_FIRST_MS;
+        uint32_t random = 0;
+
+        while (failures-- > 1 && wait < BACKOFF_MAX_MS)
+                wait *= 2;
+        if (wait > BACKOFF_MAX_MS)
+                wait = BACKOFF_MAX_MS;
+        if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
+                random = (uint32_t)time_monotonic_ns();
+        return wait / 2 + (int64_t)(random % (uint64_t)(wait / 2 + 1));
+}
+
+/* Until @until_ms (-1: for ever) or stopping; with @wakes also until something has changed. False: stop. */
+static bool wait_until(struct csi_node_object *n, int64_t until_ms, bool wakes) {
+        struct timespec t = { .tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000 };
+        int r = 0;
+
+        LOCK_SCOPE(&n->lock);
+        while (!n->stopping && !(wakes && n->woken) && r == 0)
+                r = until_ms < 0 ? pthread_cond_wait(&n->changed, &n->lock)
+                                 : pthread_cond_timedwait(&n->changed, &n->lock, &t);
+        return !n->stopping;
+}
+
+static void *node_main(void *arg) {
+        struct csi_node_object *n = arg;
+
+        for (;;) {
+                struct error e = { 0 }, file_error = { 0 };
+                struct view v;
+
+                int r = look(n, &v, &e);
+                int f = r < 0 ? r : update_file(n, &v, &file_error);
+                if (r >= 0)
+                        r = update_node(n, &v, &e);
+                if (r >= 0 && f < 0)
+                        r = error_copy(&e, &file_error);
+                tell(n, &v, r, &e);
+                n->failures = r < 0 ? n->failures + 1 : 0;
+                int64_t now = time_monotonic_ms();
+                /* A failure is not tried earlier because something has changed: that may be often. */
+                if (!wait_until(n, r < 0 ? now + backoff_ms(n->failures) : now + PAUSE_MS, false))
+                        return NULL;
+                if (r >= 0 && !wait_until(n, -1, true))
+                        return NULL;
+        }
+}
+
+void csi_node_object_wake(struct csi_node_object *n) {
+        LOCK_SCOPE(&n->lock);
+        n->woken = true;
+        pthread_cond_signal(&n->changed);
+}
+
+void csi_node_object_registered(struct csi_node_object *n) {
+        LOCK_SCOPE(&n->lock);
+        n->is_registered = n->is_new_registration = n->woken = true;
+        pthread_cond_signal(&n->changed);
+}
+
+/* ---- life cycle ---- */
+
+static void destroy(struct csi_node_object *n) {
+        warm_list_clear(&n->warm);
+        pthread_cond_destroy(&n->changed);
+        pthread_mutex_destroy(&n->lock);
+        free(n);
+}
+
+int csi_node_object_start(struct csi_node_object **ret, const struct csi_node_object_options *o,
+                          struct error *e) {
+        struct csi_node_object *n = calloc(1, sizeof *n);
+        pthread_condattr_t monotonic;
+
+        if (!n)
+                return error_errno(e, ENOMEM, "cannot look after the Node");
+        n->settings = o->settings;
+        n->kube = o->kube;
+        n->is_here = o->is_here;
+        n->userdata = o->userdata;
+        if (n->kube && !csi_kube_name_is_valid(o->settings->node.name)) {
+                log_warning("node.name \"%s\" is no name of a Node: its taint and labels are left alone",
+                            o->settings->node.name);
+                n->kube = NULL;
+        }
+        pthread_mutex_init(&n->lock, NULL);
+        pthread_condattr_init(&monotonic);
+        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        pthread_cond_init(&n->changed, &monotonic);
+        pthread_condattr_destroy(&monotonic);
+        int r = warm_list_make(&n->warm, o->settings->warm, o->settings->n_warm);
+        if (r >= 0)
+                r = -pthread_create(&n->thread, NULL, node_main, n);
+        if (r < 0) {
+                destroy(n);
+                return error_errno(e, r, "cannot look after the Node");
+        }
+        *ret = n;
+        return 0;
+}
+
+void csi_node_object_stop(struct csi_node_object *n) {
+        if (!n)
+                return;
+        {
+                LOCK_SCOPE(&n->lock);
+                n->stopping = true;
+                pthread_cond_signal(&n->changed);
+        }
+        pthread_join(n->thread, NULL);
+}
+
+void csi_node_object_free(struct csi_node_object *n) {
+        if (n)
+                destroy(n);
+}

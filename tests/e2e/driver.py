@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chart in the cluster, and the agent on the node of the tests."""
+import json
+import re
+import tempfile
+import time
+
+from harness.process import wait_until
+from kubernetes import DEADLINE
+
+NAMESPACE, RELEASE = "modelstage", "modelstage"
+LOCAL_PROVISIONER = "localhost/csi-provisioner:local"  # shared/cluster has it
+
+
+class Driver:
+    def __init__(self, cluster, node, chart, option, models):
+        self.cluster, self.node, self.chart, self.option, self.models = cluster, node, chart, option, models
+        self.ready_seconds = None
+
+    # ---- life
+
+    def values(self, image=None, **more):
+        values = {"image": self._image(image or self.option("--image")),
+                  "config": {"registries": [{"host": host, "plainHttp": True} for host in self.models.hosts()],
+                             "cache": {"minFree": "1%"}}}
+        provisioner = self.option("--provisioner-image")
+        if not provisioner and LOCAL_PROVISIONER in self.cluster.images_of(self.node):
+            provisioner = LOCAL_PROVISIONER
+        if provisioner:
+            values["controller"] = {"provisioner": {"image": self._image(provisioner)}}
+        values.update(more)
+        return values
+
+    @staticmethod
+    def _image(text):
+        repository, tag = text.rsplit(":", 1)
+        return {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"}
+
+    def _helm(self, verb, *args, values=None):
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
+            json.dump(values, f)
+            f.flush()
+            return self.cluster.helm(verb, RELEASE, str(self.chart), "-n", NAMESPACE, "-f", f.name, *args)
+
+    def install(self, **more):
+        self.cluster.make_namespace(NAMESPACE)
+        began = time.monotonic()
+        self._helm("upgrade", "--install", "--wait", "--timeout", "120s", values=self.values(**more))
+        self.ready_seconds = time.monotonic() - began
+
+    def upgrade(self, image=None, **more):
+        self._helm("upgrade", "--wait", "--timeout", "180s", values=self.values(image, **more))
+
+    def rollback(self):
+        self.cluster.helm("rollback", RELEASE, "-n", NAMESPACE, "--wait", "--timeout", "180s")
+
+    def uninstall(self):
+        self.cluster.helm("uninstall", RELEASE, "-n", NAMESPACE, "--wait", "--ignore-not-found")
+        self.cluster.delete("namespace", NAMESPACE)
+
+    # ---- the agent
+
+    def agents(self):
+        selector = "app.kubernetes.io/name=modelstage,app.kubernetes.io/component=node"
+        return self.cluster.get("-n", NAMESPACE, "pods", "-l", selector, f"--field-selector=spec.nodeName={self.node}")["items"]
+
+    def agent(self):
+        """Name of the agent that is Ready on the node; waits for it."""
+        def ready():
+            for pod in self.agents():
+                conditions = pod["status"].get("conditions", [])
+                if "deletionTimestamp" not in pod["metadata"] and any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
+                    return pod["metadata"]["name"]
+            return None
+        return wait_until(ready, "an agent is Ready on the node", DEADLINE)
+
+    def cli(self, *args, check=True):
+        return self.cluster.exec(NAMESPACE, self.agent(), "modelstage", *args, container="agent", check=check)
+
+    def forget(self, *references):
+        """Removes models, so that the next pod is a miss again."""
+        for reference in references:
+            self.cli("rm", reference, check=False)
+
+    def metrics(self):
+        """{'name{labels}': value} of the agent on the node."""
+        text = self.cluster.proxy(NAMESPACE, self.agent(), 9810, "/metrics")
+        return {name: float(value) for name, value in re.findall(r"^(modelstage_\S+) (\S+)$", text, re.M)}
+
+    def requests(self):
+        """{"hit": n, "miss": n, "joined": n}"""
+        metrics = self.metrics()
+        return {r: metrics.get(f'modelstage_cache_requests_total{{result="{r}"}}', 0) for r in ("hit", "miss", "joined")}
+
+    def log(self, *args):
+        return self.cluster.logs(NAMESPACE, self.agent(), "-c", "agent", *args)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""modelstaged --role controller under test, called as external-provisioner would."""
+import json
+import urllib.request
+
+import grpc
+
+from .daemon import SANITIZER, wrapper
+from .process import DEADLINE, Process, wait_until
+
+
+class Controller:
+    def __init__(self, build, folder, api=None, **kubernetes):
+        """api: an ApiServer, or None for a controller without one. kubernetes: more of that section."""
+        section = {"serviceAccount": str(api.account), "apiServer": api.url} if api else {"serviceAccount": ""}
+        self.build, self.folder, self.socket = build, folder, folder / "csi.sock"
+        (folder / "config.yaml").write_text(json.dumps({
+            "csi": {"endpoint": f"unix://{self.socket}"}, "http": {"address": "127.0.0.1:0"}, "cache": {"root": str(folder / "cache")},
+            "kubernetes": {**section, **kubernetes}, "log": {"level": "debug", "format": "json", "debug": "all"}}))
+        self.process = self._channel = None
+        self.start()
+
+    def start(self):
+        self.process = Process([*wrapper(), self.build / "modelstaged", "--role", "controller", "--config", self.folder / "config.yaml"],
+                               self.folder / "controller.log")
+        wait_until(lambda: self.process.check_running() and self.ready(), "the controller is ready")
+        self._channel = grpc.insecure_channel(f"unix:{self.socket}")
+
+    def ready(self):
+        port = self.process.listening_port()
+        if port is None:
+            return False
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=DEADLINE) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def stop(self):
+        if self._channel:
+            self._channel.close()
+            self._channel = None
+        if self.process.running():
+            status = self.process.stop()
+            assert status == 0, f"the controller ended with {status}:\n{self.log[-4000:]}"
+        assert not SANITIZER.search(self.log), self.log[-6000:]
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    @property
+    def log(self):
+        return self.process.log
+
+    @property
+    def stub(self):
+        import csi_pb2_grpc
+        return csi_pb2_grpc.ControllerStub(self._channel)
+
+    def request(self, name, claim="llama", namespace="ml", **parameters):
+        """claim None: a provisioner without --extra-create-metadata. allow="…" is the class's modelstage.io/allow."""
+        import csi_pb2
+        capability = csi_pb2.VolumeCapability(mount=csi_pb2.VolumeCapability.MountVolume())
+        capability.access_mode.mode = csi_pb2.VolumeCapability.AccessMode.MULTI_NODE_READER_ONLY
+        if "allow" in parameters:
+            parameters["modelstage.io/allow"] = parameters.pop("allow")
+        if claim is not None:
+            parameters.update({"csi.storage.k8s.io/pvc/name": claim, "csi.storage.k8s.io/pvc/namespace": namespace,
+                               "csi.storage.k8s.io/pv/name": name})
+        return csi_pb2.CreateVolumeRequest(name=name, volume_capabilities=[capability], parameters=parameters,
+                                           capacity_range=csi_pb2.CapacityRange(required_bytes=1 << 30))
+
+    def create(self, name, timeout=DEADLINE, **more):
+        """Returns the volume; raises grpc.RpcError."""
+        return self.stub.CreateVolume(self.request(name, **more), timeout=timeout).volume
+
+    def refusal(self, name, **more):
+        """(code's name, text) of a CreateVolume that has to fail."""
+        try:
+            volume = self.create(name, **more)
+        except grpc.RpcError as e:
+            return e.code().name, e.details()
+        raise AssertionError(f"it was made: {volume}")
