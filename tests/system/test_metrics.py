@@ -4,6 +4,8 @@ import re
 
 import grpc
 import pytest
+from harness.api_server import ApiServer
+from harness.process import wait_until
 
 TYPES = {
     "cache_requests_total": "counter", "cache_models": "gauge", "cache_layers": "gauge", "cache_used_bytes": "gauge",
@@ -12,16 +14,25 @@ TYPES = {
     "registry_requests_total": "counter", "registry_retries_total": "counter", "stage_seconds": "histogram",
     "stage_bytes_per_second": "histogram", "stages_running": "gauge", "stages_waiting": "gauge",
     "digest_mismatches_total": "counter", "publish_seconds": "histogram", "volumes": "gauge", "rpc_seconds": "histogram",
-    "build_info": "gauge",
+    "build_info": "gauge", "warm_models": "gauge", "pod_events_total": "counter",
 }
 MIB = 1 << 20
 
 
-def test_every_documented_metric_shows_once_it_has_something_to_tell(daemon, registry):
+@pytest.fixture
+def api(life):
+    server = ApiServer(life.folder())
+    yield server
+    server.stop()
+
+
+def test_every_documented_metric_shows_once_it_has_something_to_tell(life, registry, api):
+    daemon = life.daemon(registry, kubernetes={"serviceAccount": str(api.account), "apiServer": api.url})
     registry.set(flip_blob=registry.blobs("raw")[0]["digest"], flip_at=5, flip_times=1, fail_first=1, retry_after=0)
     for repository in ("raw", "tar"):
         with daemon.published("v", registry.ref(repository)):
             pass
+    wait_until(lambda: 'pod_events_total{result="sent"}' in daemon.metrics(), "an event is sent")
     daemon.cli("warm", registry.ref("raw")).ok()
     daemon.cli("rm", registry.ref("raw")).ok()
     text = daemon.http("/metrics")[1]
