@@ -192,9 +192,9 @@ DEFINE_CLEANUP(struct cache_lease *, cache_lease_free);
 int cache_publish(struct cache *c, const char *volume_id, const struct digest *key, const char *made_for,
                   const char *target, struct error *e);
 /* Unmounts, removes the directory @target if it is empty (unless @keep_target: then it was there before us),
- * then the lease. Not published, or no such path, is success. A mount at the target that shows none of our
- * models is ERROR_PRECONDITION, and is left alone with the lease. @volume_id NULL: any; another volume's
- * target is success too, and is left alone: this volume has nothing there. */
+ * then the lease. Not published, or no such path, is success. A mount at the target that shows no model, of
+ * this cache or another one, is ERROR_PRECONDITION, and is left alone with the lease. @volume_id NULL: any;
+ * another volume's target is success too, and is left alone: this volume has nothing there. */
 int cache_unpublish(struct cache *c, const char *volume_id, const char *target, bool keep_target,
                     struct error *e);
 /* -ENOENT without an error text. @volume_id NULL: any. A lease without a volume (its mount was found at

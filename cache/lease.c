@@ -25,6 +25,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #define TARGET_MODE 0750
 #define STACKED_MAX 1024 /* mounts on one target */
@@ -230,8 +231,18 @@ int cache_publish(struct cache *c, const char *volume_id, const struct digest *k
 
 /* ---- unpublish ---- */
 
-/* Whether the topmost mount at @target is of a model of this cache. The lease (may be NULL) is believed
- * without its tree, which somebody may have deleted by hand. */
+static bool is_read_only(const char *target) {
+        struct statvfs st;
+
+        return statvfs(target, &st) == 0 && (st.f_flag & ST_RDONLY);
+}
+
+/*
+ * Whether the topmost mount at @target is of a model. The lease (may be NULL) is believed without its tree,
+ * which somebody may have deleted by hand. A model of another cache counts as well, known by its path and by
+ * being read-only: an agent that was installed again with another cache.root takes down what the old one has
+ * mounted.
+ */
 static int is_ours(bool *ret, const struct cache *c, const char *target, const struct cache_lease *lease,
                    struct error *e) {
         struct mount_table table = { 0 };
@@ -247,8 +258,8 @@ static int is_ours(bool *ret, const struct cache *c, const char *target, const s
         if ((r = resolve(&real, target, e)) < 0 || (r = mount_table_read(&table, e)) < 0)
                 return r;
         m = mount_table_find(&table, real);
-        *ret =
-            m && root_key(&key, m) && ((lease && digest_equal(&key, &lease->key)) || shows(c, target, &key));
+        *ret = m && root_key(&key, m) &&
+               ((lease && digest_equal(&key, &lease->key)) || shows(c, target, &key) || is_read_only(target));
         mount_table_free(&table);
         return 0;
 }
@@ -268,8 +279,8 @@ static int take_mounts(struct cache *c, const char *target, const struct cache_l
                 if (r < 0)
                         return r;
                 if (!ours)
-                        return error_set(e, ERROR_PRECONDITION,
-                                         "what is mounted at %s is not a model of this cache", target);
+                        return error_set(e, ERROR_PRECONDITION, "what is mounted at %s is not a model",
+                                         target);
                 r = mount_detach(target, e);
                 if (r < 0)
                         return r;
