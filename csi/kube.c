@@ -223,8 +223,7 @@ static int take_answer(json_t **ret, const struct oci_http_response *a, const st
 
 static int ask(struct csi_kube *k, const struct question *q, json_t **ret, struct error *e) {
         struct csi_kube_course course = { .server = k->shown, .account = k->account };
-        char *body = q->body ? json_dumps(q->body, JSON_COMPACT) : NULL;
-        _cleanup_free_ char *body_owned = body;
+        _cleanup_free_ char *body = q->body ? json_dumps(q->body, JSON_COMPACT) : NULL;
         bool refused = false;
 
         assert(text_starts_with(q->path, "/api"));
