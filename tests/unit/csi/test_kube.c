@@ -479,7 +479,7 @@ static char *read_all(const char *path) {
 /* openssl serves its folder's files, headers and all. */
 static void serve_claim(const struct tls_server *t) {
         static const char answer[] = "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n" OBJECT;
-        const char *name = CLAIM + 1;
+        const char *name = &CLAIM[1]; /* without the slash */
         int dir = open(t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), parent;
 
         assert_true(dir >= 0);
