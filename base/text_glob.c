@@ -271,6 +271,7 @@ __attribute__((always_inline)) static inline bool walk(const struct glob *g, siz
                 if (!step(g, n, held, c))
                         return false;
         }
+        /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): n is never 0 */
         return held[n - 1] >> g->n % 64 & 1;
 }
 
