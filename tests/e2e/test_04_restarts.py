@@ -18,6 +18,15 @@ done
 """
 
 
+KILL_AGENT = """
+for p in /proc/[0-9]*; do
+    case $(/bin/busybox tr '\\0' ' ' <$p/cmdline 2>/dev/null) in
+    '/usr/bin/modelstaged --config /etc/modelstage/config.yaml --role node '*) kill -9 ${p#/proc/}; echo killed ;;
+    esac
+done | /bin/busybox grep -q killed
+"""
+
+
 @pytest.fixture
 def reader(driver, cluster, models, node, tools, space):
     """A pod that reads without end; check() says whether every read was good and that it goes on."""
@@ -65,7 +74,7 @@ def host(cluster, node, tools, space):
 
 def test_agent_killed(driver, reader, new_pod, host, cluster):
     before = driver.agents()[0]["status"]["containerStatuses"][0]["restartCount"]
-    host("/bin/busybox pkill -9 -f '^/usr/bin/modelstaged --config'")
+    host(KILL_AGENT)
     wait_until(lambda: driver.agents()[0]["status"]["containerStatuses"][0]["restartCount"] > before, "kubelet restarts the agent")
     new_pod()
 
@@ -100,5 +109,5 @@ def test_change_of_the_configuration(driver, reader, new_pod):
 def test_kubelet_restarted(driver, reader, new_pod, option):
     if not option("--restart-kubelet"):
         pytest.skip("how to restart kubelet was not said: --restart-kubelet")
-    subprocess.run(option("--restart-kubelet"), shell=True, check=True, timeout=300)
+    subprocess.run(option("--restart-kubelet"), shell=True, executable="/bin/bash", check=True, timeout=300)
     new_pod()
