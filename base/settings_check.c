@@ -259,6 +259,17 @@ static int check_log(const struct settings *s, struct error *e) {
         return r;
 }
 
+static int check_policy(const struct settings *s, struct error *e) {
+        for (char *const *glob = s->policy.allow; glob && *glob; glob++)
+                if (!text_glob_is_whole(*glob))
+                        return settings_invalid(
+                            state_of(s), "policy.allow", e,
+                            "\"%.128s\" has no slash: a glob is over the whole reference, as in "
+                            "registry.example.com/models/**",
+                            *glob);
+        return 0;
+}
+
 int settings_check(const struct settings *s, struct error *e) {
         if (!*s->node.name)
                 return settings_invalid(state_of(s), "node.name", e, "neither set nor known from the host");
@@ -268,8 +279,8 @@ int settings_check(const struct settings *s, struct error *e) {
         for (size_t i = 0; i < s->n_registries; i++)
                 if (check_registry(s, i, e) < 0)
                         return -EINVAL;
-        if (check_sockets(s, e) < 0 || check_kubernetes(s, e) < 0 || check_cache(s, e) < 0 ||
-            check_engine(s, e) < 0 || check_log(s, e) < 0)
+        if (check_policy(s, e) < 0 || check_sockets(s, e) < 0 || check_kubernetes(s, e) < 0 ||
+            check_cache(s, e) < 0 || check_engine(s, e) < 0 || check_log(s, e) < 0)
                 return -EINVAL;
         return 0;
 }

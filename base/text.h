@@ -30,6 +30,9 @@ uint64_t time_monotonic_ns(void);
 /* Glob over a '/'-separated path: '*' and '?' stop at '/', "**" does not, [a-z] and [!a-z], backslash quotes.
  * A pattern without '/' matches the last component, as in .gitignore. Linear in time for any input. */
 bool text_glob(const char *pattern, const char *path);
+/* Whether it looks at the whole of a path with slashes, not only at its last component: where a glob is to be
+ * a bound, "llama*" would otherwise allow a llama of everybody. "*" and "**" alone are everything. */
+bool text_glob_is_whole(const char *pattern);
 
 /* The same, compiled once for many paths. Immutable: for every thread. -ENOMEM. */
 struct text_pattern;

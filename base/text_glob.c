@@ -316,6 +316,10 @@ static int make_sets(struct text_pattern *p) {
         return 0;
 }
 
+bool text_glob_is_whole(const char *pattern) {
+        return strchr(pattern, '/') || (*pattern && pattern[strspn(pattern, "*")] == '\0');
+}
+
 int text_pattern_new(struct text_pattern **ret, const char *pattern) {
         size_t n = strnlen(pattern, PATTERN_MAX);
         _cleanup_(text_pattern_freep) struct text_pattern *p = calloc(1, sizeof *p + n * sizeof *p->tokens);

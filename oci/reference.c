@@ -341,7 +341,8 @@ bool oci_reference_matches(const struct oci_reference *r, char *const *globs) {
         snprintf(bare, sizeof bare, "%s%s%s", r->is_layout ? "oci-layout:" : r->host, r->is_layout ? "" : "/",
                  r->repository);
         for (size_t i = 0; globs[i]; i++)
-                if (text_glob(globs[i], r->text) || text_glob(globs[i], bare))
+                if (text_glob_is_whole(globs[i]) &&
+                    (text_glob(globs[i], r->text) || text_glob(globs[i], bare)))
                         return true;
         return false;
 }

@@ -35,7 +35,8 @@ int oci_reference_copy(struct oci_reference **ret, const struct oci_reference *r
 void oci_reference_free(struct oci_reference *r);
 DEFINE_CLEANUP(struct oci_reference *, oci_reference_free);
 
-/* Whether one of @globs (NULL-ended) allows it; each may be written with the tag in mind or without. */
+/* Whether one of @globs (NULL-ended) allows it; each may be written with the tag in mind or without. One
+ * without a slash, but for "*" and "**", allows nothing. */
 bool oci_reference_matches(const struct oci_reference *r, char *const *globs);
 
 /* Kubernetes' default: Always for the tag "latest" and for none, IfNotPresent for other tags and for digests.

@@ -173,7 +173,7 @@ static void test_every_kind_of_value_is_read(void **state) {
                                    "  plainHttp: true\n"
                                    "  headers: {X-Team: ml, X.Dots: 'a: b', X-Empty: ''}\n"
                                    "- {host: Two.example.com}\n"
-                                   "policy: {allow: ['a/**', b]}\n"
+                                   "policy: {allow: ['a/**', b/c]}\n"
                                    "warm: [{model: a/b:c, pin: true}, {model: d/e, required: true}]\n"
                                    "log: {debug: 'ring,fetch'}\n";
 
@@ -200,7 +200,7 @@ static void test_every_kind_of_value_is_read(void **state) {
         assert_false(s->registries[1].plain_http);
         assert_null(s->registries[1].mirrors);
         assert_string_equal(s->policy.allow[0], "a/**");
-        assert_string_equal(s->policy.allow[1], "b");
+        assert_string_equal(s->policy.allow[1], "b/c");
         assert_null(s->policy.allow[2]);
         assert_int_equal(s->n_warm, 2);
         assert_true(s->warm[0].pin && !s->warm[1].pin);
@@ -282,6 +282,9 @@ static const struct {
                                                       "the key of a taint, as in example.com/not-ready" },
         { "kubernetes: {startupTaint: not-ready-}", ":1: kubernetes.startupTaint: \"not-ready-\" is not the "
                                                     "key of a taint, as in example.com/not-ready" },
+        { "policy:\n  allow: ['a/**', 'llama*']\n",
+          ":2: policy.allow: \"llama*\" has no slash: a glob is over the whole reference, as in "
+          "registry.example.com/models/**" },
         { "kubernetes: {events: true}", ":1: kubernetes.events: \"true\" is none of on|off" },
         { "kubernetes: {labels: all}", ":1: kubernetes.labels: \"all\" is none of none|node|nfd" },
         { "kubernetes: {nfdDir: ''}", ":1: kubernetes.nfdDir: \"\" is not an absolute path" },
@@ -387,12 +390,12 @@ static void test_flags_win_over_the_file_and_are_named_in_errors(void **state) {
         struct error e = { 0 };
 
         (void)state;
-        assert_int_equal(load(&s, "cache: {root: /file}\npolicy: {allow: [x]}\n", &e), 0);
+        assert_int_equal(load(&s, "cache: {root: /file}\npolicy: {allow: [x/**]}\n", &e), 0);
         assert_int_equal(settings_set(s, "cache.root", "/flag", &e), 0);
         assert_string_equal(s->cache.root, "/flag");
-        assert_int_equal(settings_set(s, "policy.allow", " a/**, b ,", &e), 0);
+        assert_int_equal(settings_set(s, "policy.allow", " a/**, b/c ,", &e), 0);
         assert_string_equal(s->policy.allow[0], "a/**");
-        assert_string_equal(s->policy.allow[1], "b");
+        assert_string_equal(s->policy.allow[1], "b/c");
         assert_null(s->policy.allow[2]);
         assert_int_equal(settings_set(s, "cache.root", "flag", &e), -EINVAL);
         assert_string_equal(e.text, "--cache.root: \"flag\" is not an absolute path");

@@ -211,6 +211,42 @@ static void test_only_latest_without_digest_is_always_pulled(void **state) {
         }
 }
 
+/* What a bound on references allows is never more than it says. */
+static void test_globs_bound_the_whole_reference(void **state) {
+        static const struct {
+                const char *glob, *reference;
+                bool expected;
+        } cases[] = {
+                { "r.example.com/models/**", "r.example.com/models/llama:1", true },
+                { "r.example.com/models/llama", "r.example.com/models/llama:1", true },
+                { "r.example.com/models/llama:1", "oci://r.example.com/models/llama:1", true },
+                { "r.example.com/models/llama:1", "r.example.com/models/llama:2", false },
+                { "r.example.com/models/*", "r.example.com/models/a/b:1", false },
+                { "r.example.com/**", "evil.example.com/r.example.com/models/llama:1", false },
+                { "r.example.com/**", "r.example.com.evil.example.com/models/llama:1", false },
+                { "r.example.com/**", "r.example.com:5000/models/llama:1", false },
+                { "docker.io/library/*", "busybox", true },
+                { "llama*", "evil.example.com/x/llama:1", false },
+                { "*:v1", "evil.example.com/x/m:v1", false },
+                { "r.example.com/**", "oci-layout:/r.example.com/models", false },
+                { "oci-layout:/models/**", "oci-layout:/models/a", true },
+                { "**", "evil.example.com/x/llama:1", true },
+                { "*", "evil.example.com/x/llama:1", true },
+                { "", "evil.example.com/x/llama:1", false },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                _cleanup_(oci_reference_freep) struct oci_reference *r = NULL;
+                _cleanup_free_ char *glob = strdup(cases[i].glob);
+                char *globs[] = { glob, NULL };
+
+                assert_int_equal(oci_reference_parse(&r, cases[i].reference, NULL), 0);
+                if (oci_reference_matches(r, globs) != cases[i].expected)
+                        fail_msg("%s and %s", cases[i].glob, cases[i].reference);
+        }
+}
+
 static void test_pinned_text_names_the_digest_instead_of_the_tag(void **state) {
         static const char *const cases[][2] = { { "r.io/a:v1", "r.io/a@" HASH },
                                                 { "oci-layout:/a:v1", "oci-layout:/a@" HASH } };
@@ -236,6 +272,7 @@ int main(void) {
                 cmocka_unit_test(test_what_is_accepted_prints_back_to_an_equal_reference),
                 cmocka_unit_test(test_copies_are_equal_and_independent),
                 cmocka_unit_test(test_only_latest_without_digest_is_always_pulled),
+                cmocka_unit_test(test_globs_bound_the_whole_reference),
                 cmocka_unit_test(test_pinned_text_names_the_digest_instead_of_the_tag),
         };
 
