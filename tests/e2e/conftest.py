@@ -21,6 +21,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent / "system"))  # harness
 
+import objects  # noqa: E402
 from driver import Driver  # noqa: E402
 from kubernetes import Cluster  # noqa: E402
 from servers import Servers  # noqa: E402
@@ -36,7 +37,8 @@ def pytest_addoption(parser):
     group.addoption("--predictor-image", default="", help="tests/e2e/predictor/image; without it KServe's prediction is skipped")
     group.addoption("--provisioner-image", default="", help="external-provisioner; empty: the chart's, or the cluster's own if it has one")
     group.addoption("--restart-kubelet", default="", help="command that restarts the node's kubelet; without it that part is skipped")
-    group.addoption("--restart-containerd", default="", help="command that restarts containerd, for --compare at its best setting")
+    group.addoption("--containerd-best", default="", help="for --compare: command that restarts containerd, {} is best or default")
+    group.addoption("--slow", default="1", help="factor on the limits of what is timed, for a slow or busy machine")
     group.addoption("--compare", action="store_true", help="measure a cold 2 GiB start beside an image volume and an empty pod")
     group.addoption("--keep", action="store_true", help="leave everything in the cluster")
 
@@ -73,13 +75,25 @@ def figure(request):
 
 
 @pytest.fixture(scope="session")
+def within(figure, option):
+    """within("what", seconds, limit): a figure that has a limit. --slow FACTOR stretches the limits on a slow machine."""
+    def check(name, value, limit, unit="s"):
+        limit *= float(option("--slow"))
+        figure(f"{name} (at most {limit:g} {unit})", value, unit)
+        assert value <= limit, f"{name}: {value:.2f} {unit}, at most {limit:g}"
+    return check
+
+
+@pytest.fixture(scope="session")
 def option(request):
     return lambda name: request.config.getoption(name)
 
 
 @pytest.fixture(scope="session")
 def cluster():
-    return Cluster()
+    found = Cluster()
+    yield found
+    assert found.warnings == [], "the API server warned of what was applied"
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +124,16 @@ def driver(cluster, node, models, option):
     yield d
     if not option("--keep"):
         d.uninstall()
+        d.wipe_cache(option("--tools-image"))
+
+
+@pytest.fixture
+def host(cluster, node, tools, models):
+    """Runs a shell command as root on the node; lives beside the servers, where no drain takes it away."""
+    cluster.apply(objects.host_shell("host", tools, node), namespace=models.namespace)
+    cluster.wait_ready(models.namespace, "host")
+    yield lambda script: cluster.exec(models.namespace, "host", "/bin/busybox", "sh", "-c", script).stdout
+    cluster.delete("-n", models.namespace, "pod", "host")
 
 
 @pytest.fixture

@@ -5,10 +5,13 @@ import re
 import tempfile
 import time
 
+import objects
 from harness.process import wait_until
 from kubernetes import DEADLINE
 
-NAMESPACE, RELEASE = "modelstage", "modelstage"
+NAMESPACE, RELEASE, DRIVER = "modelstage", "modelstage", "csi.modelstage.io"
+CACHE = "/var/lib/modelstage-e2e"  # on the node; not where an installation of the user would have its models
+OURS = "modelstage-e2e"  # label of what these tests have made
 LOCAL_PROVISIONER = "localhost/csi-provisioner:local"  # shared/cluster has it
 
 
@@ -20,7 +23,7 @@ class Driver:
     # ---- life
 
     def values(self, image=None, **more):
-        values = {"image": self._image(image or self.option("--image")),
+        values = {"image": self._image(image or self.option("--image")), "cache": {"path": CACHE},
                   "config": {"registries": [{"host": host, "plainHttp": True} for host in self.models.hosts()],
                              "cache": {"minFree": "1%"}}}
         provisioner = self.option("--provisioner-image")
@@ -42,8 +45,18 @@ class Driver:
             f.flush()
             return self.cluster.helm(verb, RELEASE, str(self.chart), "-n", NAMESPACE, "-f", f.name, *args)
 
+    def refuse_to_replace(self):
+        """An installation that somebody uses is not ours to take away."""
+        if self.cluster.find("csidriver", DRIVER) is None:
+            return
+        namespace = self.cluster.find("namespace", NAMESPACE)
+        if namespace is None or OURS not in namespace["metadata"].get("labels", {}):
+            raise AssertionError(f"this cluster has {DRIVER} already, and not from these tests: uninstall it first, or use another cluster")
+
     def install(self, **more):
+        self.refuse_to_replace()
         self.cluster.make_namespace(NAMESPACE)
+        self.cluster.kubectl("label", "namespace", NAMESPACE, f"{OURS}=driver", "--overwrite")
         began = time.monotonic()
         self._helm("upgrade", "--install", "--wait", "--timeout", "120s", values=self.values(**more))
         self.ready_seconds = time.monotonic() - began
@@ -57,6 +70,14 @@ class Driver:
     def uninstall(self):
         self.cluster.helm("uninstall", RELEASE, "-n", NAMESPACE, "--wait", "--ignore-not-found")
         self.cluster.delete("namespace", NAMESPACE)
+
+    def wipe_cache(self, image):
+        """What the models leave on the node."""
+        shell = objects.host_shell("wipe", image, self.node)
+        self.cluster.apply(shell, namespace=self.models.namespace)
+        self.cluster.wait_ready(self.models.namespace, "wipe")
+        self.cluster.exec(self.models.namespace, "wipe", "/bin/busybox", "rm", "-rf", "/host" + CACHE)
+        self.cluster.delete("-n", self.models.namespace, "pod", "wipe")
 
     # ---- the agent
 
@@ -91,6 +112,14 @@ class Driver:
         """{"hit": n, "miss": n, "joined": n}"""
         metrics = self.metrics()
         return {r: metrics.get(f'modelstage_cache_requests_total{{result="{r}"}}', 0) for r in ("hit", "miss", "joined")}
+
+    def memory_peak(self, host):
+        """Most bytes that the agent's container ever had, as its memory cgroup counts them; host: a shell on the node."""
+        uid = self.agents()[0]["metadata"]["uid"]
+        names = "memory.peak memory.max_usage_in_bytes"
+        script = f"""for n in {names}; do /bin/busybox find /host/sys/fs/cgroup -path '*{uid}/*' -name $n -exec cat {{}} + 2>/dev/null; done
+                     for n in {names}; do /bin/busybox find /host/sys/fs/cgroup -path '*{uid.replace("-", "_")}*' -name $n -exec cat {{}} + 2>/dev/null; done"""
+        return max(int(line) for line in host(script).split())
 
     def log(self, *args):
         return self.cluster.logs(NAMESPACE, self.agent(), "-c", "agent", *args)

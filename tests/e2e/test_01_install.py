@@ -6,8 +6,8 @@ import objects
 from driver import NAMESPACE
 
 
-def test_install_is_ready_and_registered(driver, cluster, node, figure):
-    figure("helm install --wait to all pods Ready (60 s asked)", driver.ready_seconds, "s")
+def test_install_is_ready_and_registered(driver, cluster, node, within):
+    within("helm install --wait to all pods Ready", driver.ready_seconds, 60)
     drivers = cluster.get("csinode", node)["spec"]["drivers"] or []
     assert objects.DRIVER in [d["name"] for d in drivers]
     for pod in cluster.get("-n", NAMESPACE, "pods")["items"]:

@@ -112,4 +112,5 @@ def test_miss_gives_one_event_with_bytes_and_rate(driver, cluster, models, node,
         cluster.wait_ready(where, name)
     message = cluster.wait_event(where, "a", reference)
     assert "MiB" in message and "/s" in message
-    assert not [m for kind, reason, m in cluster.events(where, "b") if reason == "ModelStaged"], "a hit is nothing to tell"
+    told = {pod: [m for kind, reason, m in cluster.events(where, pod) if (kind, reason) == ("Normal", "ModelStaged")] for pod in "ab"}
+    assert told == {"a": [message], "b": []}, "one event for the miss, none for the hit"

@@ -63,15 +63,6 @@ def new_pod(driver, cluster, models, node, tools, space, sums):
     return make
 
 
-@pytest.fixture
-def host(cluster, node, tools, space):
-    """Runs a shell command as root on the node."""
-    where = space()
-    cluster.apply(objects.host_shell("host", tools, node), namespace=where)
-    cluster.wait_ready(where, "host")
-    return lambda script: cluster.exec(where, "host", "/bin/busybox", "sh", "-c", script).stdout
-
-
 def test_agent_killed(driver, reader, new_pod, host, cluster):
     before = driver.agents()[0]["status"]["containerStatuses"][0]["restartCount"]
     host(KILL_AGENT)

@@ -1,19 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pods go by drain, by force and after the driver: nothing stays behind on the node."""
 import objects
-import pytest
 from driver import NAMESPACE
 from harness.process import wait_until
-
-
-@pytest.fixture
-def host(cluster, node, tools, models):
-    """Runs a shell command as root on the node; lives beside the servers, where no drain takes it away."""
-    name = "host"
-    cluster.apply(objects.host_shell(name, tools, node), namespace=models.namespace)
-    cluster.wait_ready(models.namespace, name)
-    yield lambda script: cluster.exec(models.namespace, name, "/bin/busybox", "sh", "-c", script).stdout
-    cluster.delete("-n", models.namespace, "pod", name)
 
 
 def left(host, uid):

@@ -9,6 +9,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 
 import pytest
@@ -17,6 +18,9 @@ from harness import mounts, protos
 from harness.daemon import Daemon
 from harness.layout import DATA, Layout
 from harness.registry import DockerRegistry, FaultRegistry
+
+# A run in the background of a script ignores SIGINT, and so would every program that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 GOLDEN = ("images", "modelkits", "modelpacks")
