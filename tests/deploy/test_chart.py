@@ -259,7 +259,7 @@ def test_the_agent_is_run_as_the_rest_of_the_project_expects(tools):
         assert agent[probe]["httpGet"] == {"path": path, "port": "http"}
     assert agent["resources"] == {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
     assert agent["image"] == "localhost/modelstage:0.1.0"
-    assert spec["priorityClassName"] == "system-node-critical" and spec["tolerations"] == [{"operator": "Exists"}]
+    assert spec["priorityClassName"] == "system-node-critical" and {"operator": "Exists"} in spec["tolerations"]
     assert objects.get("DaemonSet", "modelstage-node")["spec"]["updateStrategy"] == {
         "type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "10%", "maxSurge": 0}}
 
@@ -279,8 +279,9 @@ def test_every_value_of_a_workload_arrives(tools):
     objects, values = tools.render(EVERYTHING), tools.plain(EVERYTHING)
     for name, part in (("modelstage-node", "node"), ("modelstage-controller", "controller")):
         pod, given = objects.pods()[name], values[part]
-        for key in ("affinity", "tolerations", "priorityClassName"):
+        for key in ("affinity", "priorityClassName"):
             assert pod["spec"][key] == given[key], key
+        assert all(t in pod["spec"]["tolerations"] for t in given["tolerations"])
         assert pod["spec"]["nodeSelector"] == given["nodeSelector"] | {"kubernetes.io/os": "linux"}
         assert pod["spec"]["imagePullSecrets"] == [{"name": "own-registry"}]
         assert pod["metadata"]["labels"].items() >= {**given["podLabels"], "team": "platform"}.items()
@@ -298,6 +299,23 @@ def test_every_value_of_a_workload_arrives(tools):
     assert spec["terminationGracePeriodSeconds"] == 60
     assert objects.get("DaemonSet", "modelstage-node")["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"] == 2
     assert objects.get("Deployment", "modelstage-controller")["spec"]["replicas"] == 2
+
+
+def tolerates(toleration, taint):
+    """As the scheduler asks it."""
+    return (toleration.get("effect") in (None, taint["effect"]) and toleration.get("key", taint["key"]) == taint["key"]
+            and (toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.get("value", "")))
+
+
+@pytest.mark.parametrize("tolerations", [[{"operator": "Exists"}], [{"key": "nvidia.com/gpu", "operator": "Exists"}], []], ids=json.dumps)
+def test_agents_tolerate_the_taint_that_only_they_remove(tools, tolerations):
+    def pod(**taint):
+        return tools.render({"node": {"tolerations": tolerations}, "startupTaint": taint}).pods()["modelstage-node"]["spec"]
+
+    for effect in ("NoSchedule", "NoExecute"):
+        taint = {"key": "example.com/models-not-ready", "value": "x", "effect": effect}
+        assert any(tolerates(t, taint) for t in pod(enabled=True, key=taint["key"])["tolerations"])
+    assert pod(enabled=False).get("tolerations", []) == tolerations
 
 
 def test_files_that_the_configuration_names_are_mounted(tools):
