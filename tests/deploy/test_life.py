@@ -4,11 +4,13 @@ A release from its installation to its end, by helm on an API server of our own:
 cannot, and that nothing stays. Nothing runs there; tools/e2e does the same with pods that read meanwhile.
 """
 import json
+import re
 import secrets
+import shutil
 
 import pytest
 
-from conftest import CHART, VALUES, run
+from conftest import CHART, REPOSITORY, VALUES, run
 
 MONITORING = [("podmonitors", "PodMonitor"), ("prometheusrules", "PrometheusRule")]
 
@@ -70,6 +72,29 @@ def test_one_set_of_values_can_follow_another(release, tools):
         assert set(release.objects()) == wanted, values.stem
     release.do("rollback", "1")
     assert release.objects() == before
+
+
+def older_chart(folder):
+    """The chart before somebody added networkPolicy to it."""
+    copy = shutil.copytree(CHART, folder / "older")
+    values = (copy / "values.yaml").read_text()
+    fewer, n = re.subn(r"^networkPolicy:\n(  .*\n)+", "", values, flags=re.M)
+    assert n == 1
+    (copy / "values.yaml").write_text(fewer)
+    (copy / "templates/networkpolicy.yaml").unlink()
+    return copy
+
+
+def test_the_documented_upgrade_brings_the_new_charts_defaults(release, tmp_path):
+    documented = re.search(r"^\$ helm upgrade modelstage deploy/chart/modelstage -n modelstage (.*)$",
+                           (REPOSITORY / "docs/kubernetes.md").read_text(), re.M)[1]
+    options = documented.replace("sha256:…", f"sha256:{'0' * 64}").split()
+    mine = release.tools.file_of({"node": {"podLabels": {"mine": "kept"}}})
+    release.do("install", older_chart(tmp_path), "-f", mine)
+    release.do("upgrade", CHART, *options)
+    template = release.objects()["DaemonSet", "modelstage-node"]["template"]
+    assert template["metadata"]["labels"]["mine"] == "kept"
+    assert template["spec"]["containers"][0]["image"].endswith("@sha256:" + "0" * 64)
 
 
 def test_nothing_is_left_of_a_release(release):
