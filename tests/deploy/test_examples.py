@@ -100,6 +100,27 @@ def test_pods_are_admitted_where_pods_are_restricted(tools, path):
             assert not list(complaints(spec))
 
 
+def lacks(spec, container):
+    """What vLLM needs, as a user other than root and whatever its image says."""
+    env = {e["name"]: e["value"] for e in container.get("env", [])}
+    volumes = {v["name"]: v for v in spec.get("volumes", [])}
+    writable = {m["mountPath"]: volumes[m["name"]].get("emptyDir") for m in container["volumeMounts"] if not m.get("readOnly")}
+    if "nvidia.com/gpu" not in container.get("resources", {}).get("limits", {}):
+        yield "a GPU"
+    if writable.get("/tmp") is None or env.get("HOME") != "/tmp":
+        yield "a home that it may write to"
+    if not env.get("USER"):
+        yield "a user's name"
+    if (writable.get("/dev/shm") or {}).get("medium") != "Memory":
+        yield "shared memory"
+
+
+@pytest.mark.parametrize("path", [p for p in EXAMPLES if "vllm-openai" in p.read_text()], ids=lambda p: p.stem)
+def test_vllm_has_what_it_starts_with(tools, path):
+    servers = [(spec, c) for _, spec in pod_specs(tools.strict(path)) for c in spec["containers"] if "vllm-openai" in c["image"]]
+    assert servers and not [missing for spec, c in servers for missing in lacks(spec, c)]
+
+
 def test_pod_security_would_be_seen_broken(tools):
     spec = next(spec for _, spec in pod_specs(tools.strict(REPOSITORY / "deploy/examples/vllm.yaml")))
     for change in ({"securityContext": {}}, {"hostNetwork": True}, {"volumes": [{"name": "x", "hostPath": {"path": "/"}}]},
