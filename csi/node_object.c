@@ -236,7 +236,8 @@ static int update_node(struct csi_node_object *n, const struct view *v, struct e
         return r < 0 ? error_wrap(e, "cannot change node %s", n->settings->node.name) : 0;
 }
 
-/* A file of ours that another setting has left would be believed for ever. */
+/* A file of ours that another setting has left would be believed for ever. In the chart's pod the directory
+ * is there only with "nfd": the warm list has to be emptied before, as docs/kubernetes.md says. */
 static int update_file(struct csi_node_object *n, const struct view *v, struct error *e) {
         static const struct csi_labels none;
         const char *dir = n->settings->kubernetes.nfd_dir;

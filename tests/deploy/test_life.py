@@ -4,6 +4,8 @@ A release from its installation to its end, by helm on an API server of our own:
 cannot, and that nothing stays. Nothing runs there; tools/e2e does the same with pods that read meanwhile.
 """
 import json
+import os
+import pathlib
 import re
 import secrets
 import shutil
@@ -12,6 +14,7 @@ import pytest
 
 from conftest import CHART, REPOSITORY, VALUES, run
 
+PAGE = (REPOSITORY / "docs/kubernetes.md").read_text()
 MONITORING = [("podmonitors", "PodMonitor"), ("prometheusrules", "PrometheusRule")]
 
 
@@ -86,8 +89,7 @@ def older_chart(folder):
 
 
 def test_the_documented_upgrade_brings_the_new_charts_defaults(release, tmp_path):
-    documented = re.search(r"^\$ helm upgrade modelstage deploy/chart/modelstage -n modelstage (.*)$",
-                           (REPOSITORY / "docs/kubernetes.md").read_text(), re.M)[1]
+    documented = re.search(r"^\$ helm upgrade modelstage deploy/chart/modelstage -n modelstage (.*)$", PAGE, re.M)[1]
     options = documented.replace("sha256:…", f"sha256:{'0' * 64}").split()
     mine = release.tools.file_of({"node": {"podLabels": {"mine": "kept"}}})
     release.do("install", older_chart(tmp_path), "-f", mine)
@@ -119,6 +121,8 @@ def test_notes_say_what_to_do_next(release):
     for part in (f"-n {release.namespace} rollout status daemonset/modelstage-node", "modelstage.io/model:", "storageClassName: modelstage",
                  "csi.modelstage.io/agent-not-ready", "helm uninstall"):
         assert part in notes, part
+    commands = re.findall(r"^ +(kubectl .*)$", notes, re.M)
+    assert commands and not [c for c in commands if re.search(r"[][*?]", re.sub("'[^']*'", "", c))], "no shell looks for files"
     notes = release.upgrade({"storageClasses": [{"name": "llama", "model": "r.io/m:1"}], "startupTaint": {"enabled": False}})
     assert "storageClassName: llama" in notes and "modelstage.io/model:" not in notes and "agent-not-ready" not in notes
     notes = release.upgrade({"controller": {"enabled": False}})
@@ -141,3 +145,72 @@ def test_one_driver_a_cluster(release, own_server, tools):
     own_server.do("create", "namespace", "second")
     done = run(tools.helm, "--kubeconfig", own_server.kubeconfig, "-n", "second", "install", "again", CHART)
     assert done.returncode != 0 and "exists and cannot be imported into the current release" in done.stderr
+
+
+# ---- commands of docs/kubernetes.md ----
+
+class Shell:
+    def __init__(self, cluster, tools, folder):
+        (folder / "deploy").symlink_to(REPOSITORY / "deploy")
+        paths = {str(pathlib.Path(program).parent) for program in (cluster.kubectl, tools.helm)}
+        self.folder = folder
+        self.environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig),
+                            "PATH": ":".join([os.environ["MS_BUILD"], *paths, os.environ["PATH"]])}
+
+    def run(self, command):
+        return run("bash", "-e", "-o", "pipefail", "-c", command, cwd=self.folder, env=self.environment)
+
+    def do(self, command):
+        done = self.run(command)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout.splitlines()
+
+
+@pytest.fixture(name="shell")
+def fixture_shell(own_server, tools, tmp_path):
+    if not shutil.which("jq"):
+        pytest.skip("the documented commands need jq")
+    return Shell(own_server, tools, tmp_path)
+
+
+def documented(part):
+    return [line[2:] for line in PAGE.splitlines() if line.startswith("$ ") and part in line]
+
+
+def volume(name, claim=None, policy="Retain", driver="csi.modelstage.io"):
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": {
+        "accessModes": ["ReadOnlyMany"], "capacity": {"storage": "1Gi"}, "persistentVolumeReclaimPolicy": policy, "storageClassName": "",
+        "csi": {"driver": driver, "volumeHandle": name}, **({"claimRef": {"namespace": "default", "name": claim}} if claim else {})}}
+
+
+def test_what_is_to_go_before_the_release_is_listed(own_server, shell):
+    listing, = documented("kubectl get pv")
+    assert shell.do(listing) == []
+    own_server.apply(volume("free"), volume("bound", "llama", "Delete"), volume("other", "x", driver="other.example.com"), namespace="default")
+    try:
+        assert shell.do(listing) == ["bound default/llama Delete", "free no/claim Retain"]
+    finally:
+        for name in ("free", "bound", "other"):  # nobody takes kubernetes.io/pv-protection off here
+            own_server.do("patch", "pv", name, "-p", '{"metadata": {"finalizers": null}}')
+            own_server.do("delete", "pv", name)
+
+
+def test_labels_that_are_left_are_listed(own_server, shell):
+    listing, = re.findall(r"`(kubectl get nodes -o json \| jq [^`]*)`", PAGE)
+    own_server.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "bare"}},
+                     {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "labelled", "labels": {"modelstage.io/warm-a": "true", "b": "c"}}},
+                     namespace="default")
+    try:
+        assert json.loads("".join(shell.do(listing))) == ["modelstage.io/warm-a"]
+    finally:
+        own_server.do("delete", "node", "bare", "labelled")
+
+
+def test_a_value_that_only_the_daemon_refuses_can_be_seen_before(shell):
+    commands = [*documented("helm template"), *documented("kubectl create --dry-run"), *documented("modelstaged --check-config")]
+    for size, works in (("256MiB", True), ("lots", False)):
+        (shell.folder / "values.yaml").write_text(json.dumps({"config": {"engine": {"memory": size}}}))
+        # --kube-version: as in conftest
+        shell.do("\n".join(commands[:2]).replace("helm template", "helm template --kube-version 1.37.0"))
+        done = shell.run(commands[2])
+        assert (done.returncode == 0) is works and (works or "engine.memory" in done.stdout + done.stderr), done
