@@ -192,6 +192,21 @@ def test_an_unknown_key_is_refused_wherever_it_stands(tools):
     ({"node": {"maxUnavailable": 0}}, "maxUnavailable"),
     ({"node": {"terminationGracePeriodSeconds": 1}}, "terminationGracePeriodSeconds"),
     ({"node": {"hostPaths": ["models"]}}, "hostPaths"),
+    ({"node": {"hostPaths": ["/srv/models", "/srv/models"]}}, "hostPaths"),
+    ({"node": {"hostPaths": ["/srv/models", "/srv/models/llama"]}}, "/srv/models/llama overlaps /srv/models"),
+    ({"node": {"hostPaths": ["/etc"]}}, "/etc overlaps /etc/modelstage"),
+    ({"node": {"hostPaths": ["/usr"]}}, "/usr overlaps /usr/bin"),
+    ({"node": {"hostPaths": ["/srv//../proc/1"]}}, "/proc/1 overlaps /proc"),
+    ({"node": {"hostPaths": ["/var/lib/modelstage"]}}, "overlaps /var/lib/modelstage, which is cache.path's"),
+    ({"node": {"hostPaths": ["/srv/features.d"]}, "nodeLabels": "nfd", "nfdDir": "/srv/features.d"}, "which is nfdDir's"),
+    ({"node": {"env": [{"name": "NODE_NAME", "value": "x"}]}}, "env"),
+    ({"cache": {"path": "/var/lib/kubelet"}}, "cache.path: /var/lib/kubelet overlaps /var/lib/kubelet/p"),
+    ({"cache": {"path": "/data/kubelet/pods/x"}, "kubelet": {"root": "/data/kubelet"}}, "cache.path"),
+    ({"cache": {"path": "/tmp/cache"}}, "cache.path"),
+    ({"caCertificates": [{"name": "a", "secret": "s"}, {"name": "a", "secret": "t"}]}, "caCertificates: there are two of the name a"),
+    ({"storageClasses": [{"name": "a"}, {"name": "a", "model": "r.io/m:1"}]}, "storageClasses: there are two of the name a"),
+    ({"storageClasses": [{"name": "a", "default": True}, {"name": "b"}, {"name": "c", "default": True}]}, "the default: a, c"),
+    ({"storageClasses": [{"name": "a", "default": True}, {"name": "b", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}]}, "a, b"),
     ({"node": {"podLabels": {"a": 1}}}, "podLabels"),
     ({"node": {"tolerations": [{"operator": "Maybe"}]}}, "operator"),
     ({"controller": {"replicas": 0}}, "replicas"),
@@ -202,6 +217,14 @@ def test_an_unknown_key_is_refused_wherever_it_stands(tools):
 def test_an_impossible_value_is_refused_by_name(tools, values, says):
     done = tools.template(values)
     assert done.returncode != 0 and says in done.stderr, done.stderr + done.stdout[:200]
+
+
+@pytest.mark.parametrize("values", [
+    {"cache": {"path": "/var/lib/kubelet/modelstage"}}, {"node": {"hostPaths": ["/srv/a", "/srv/ab", "/usr/share/models"]}},
+    {"node": {"hostPaths": ["/etc/kubernetes/node-feature-discovery"]}}, {"storageClasses": [{"name": "a", "default": True}, {"name": "b", "default": False}]},
+], ids=json.dumps)
+def test_what_only_looks_like_an_overlap_is_accepted(tools, values):
+    assert tools.render(values)
 
 
 def test_the_chart_can_be_a_dependency(tools):
@@ -359,6 +382,14 @@ def test_a_change_of_the_warm_list_restarts_nobody(tools):
     assert before.pods() == after.pods()
     config = tools.plain(after.get("ConfigMap", "modelstage-node")["data"]["config.yaml"])
     assert config["warm"] == [{"model": "r.io/m:1"}]
+
+
+def test_annotations_of_the_user_do_not_win_over_ours(tools):
+    mine = {"checksum/config": "mine", "kubectl.kubernetes.io/default-container": "mine", "a": "b"}
+    objects = tools.render({"node": {"podAnnotations": mine}, "controller": {"podAnnotations": mine}})
+    before = tools.render({}).pods()
+    for name, pod in objects.pods().items():
+        assert pod["metadata"]["annotations"] == {**before[name]["metadata"]["annotations"], "a": "b"}
 
 
 @every_values_file

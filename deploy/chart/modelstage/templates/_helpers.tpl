@@ -66,3 +66,41 @@ schema refuses it in `config`; the rest of `config` goes through as it is.
 {{- $_ := set $c "csi" (dict "endpoint" "unix:///csi/csi.sock" "kubeletRegistration" "") -}}
 {{- toYaml $c -}}
 {{- end -}}
+
+{{- /* What is mounted into an agent can neither hide another mount nor what the image runs from. */ -}}
+{{- define "modelstage.checkMounts" -}}
+{{- $taken := dict -}}
+{{- range list "/bin" "/dev" "/etc/modelstage" "/etc/ssl" "/lib" "/lib64" "/proc" "/run/modelstage" "/sbin" "/sys" "/tmp" "/usr/bin" "/usr/lib"
+      "/csi" "/registration" -}}
+{{- $_ := set $taken . "the agent's own" -}}
+{{- end -}}
+{{- range list "pods" "plugins_registry" (printf "plugins/%s" (include "modelstage.driver" .)) -}}
+{{- $_ := set $taken (printf "%s/%s" (clean $.Values.kubelet.root) .) "kubelet's" -}}
+{{- end -}}
+{{- $wanted := list (list "cache.path" .Values.cache.path) -}}
+{{- if eq .Values.nodeLabels "nfd" }}{{ $wanted = append $wanted (list "nfdDir" .Values.nfdDir) }}{{ end -}}
+{{- range .Values.node.hostPaths }}{{ $wanted = append $wanted (list "node.hostPaths" .) }}{{ end -}}
+{{- range $wanted -}}
+{{- $name := first . }}{{ $path := clean (last .) -}}
+{{- range $other, $whose := $taken -}}
+{{- if or (hasPrefix (printf "%s/" $other) (printf "%s/" $path)) (hasPrefix (printf "%s/" $path) (printf "%s/" $other)) -}}
+{{- fail (printf "%s: %s overlaps %s, which is %s" $name $path $other $whose) -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $taken $path (printf "%s's" $name) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* (dict "what" TEXT "names" LIST) */ -}}
+{{- define "modelstage.checkUnique" -}}
+{{- $seen := dict -}}
+{{- range .names -}}
+{{- if hasKey $seen . }}{{ fail (printf "%s: there are two of the name %s" $.what .) }}{{ end -}}
+{{- $_ := set $seen . true -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* (list OWN USERS): annotations of a pod; no user's wins. */ -}}
+{{- define "modelstage.annotations" -}}
+{{- toYaml (merge (first .) (last .)) -}}
+{{- end -}}
