@@ -505,6 +505,16 @@ def test_who_may_patch_nodes_is_held_to_its_own_by_a_policy(tools, values):
     assert binding == {"policyName": "modelstage-node", "validationActions": ["Deny"]}
 
 
+def test_who_may_send_events_is_held_to_its_own_by_a_policy(tools):
+    objects = tools.render({"startupTaint": {"enabled": False}})
+    policy = objects.get("ValidatingAdmissionPolicy", "modelstage-node-events")["spec"]
+    assert policy["failurePolicy"] == "Fail"
+    assert policy["matchConditions"][0]["expression"] == f'request.userInfo.username == "system:serviceaccount:{NAMESPACE}:modelstage-node"'
+    assert objects.get("ValidatingAdmissionPolicyBinding", "modelstage-node-events")["spec"]["policyName"] == "modelstage-node-events"
+    assert [p["metadata"]["name"] for p in objects.of("ValidatingAdmissionPolicy")] == ["modelstage-node-events"]
+    assert "modelstage-node-events" not in json.dumps(tools.render({"events": False}))
+
+
 def test_no_policy_where_there_is_nothing_to_hold(tools):
     assert not tools.render(NODE_ONLY).of("ValidatingAdmissionPolicy")
     assert not tools.render({"admissionPolicy": {"enabled": False}}).of("ValidatingAdmissionPolicy")

@@ -82,20 +82,38 @@ class Agent:
                 return done.stderr
 
 
+    def send(self, space, who=None, **change):
+        """As patch(). @change is of an event as csi/events.c makes it; dots are double underscores."""
+        driver = "csi.modelstage.io"
+        event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "agent.0011223344556677", "namespace": space},
+                 "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": space, "name": "some", "uid": "1-2"},
+                 "type": "Normal", "reason": "ModelStaged", "message": "it is mounted",
+                 "firstTimestamp": "2026-01-01T00:00:00Z", "lastTimestamp": "2026-01-01T00:00:00Z", "count": 1,
+                 "source": {"component": driver, "host": self.node}, "reportingComponent": driver, "reportingInstance": self.node}
+        for key, value in change.items():
+            *path, last = key.split("__")
+            at = event
+            for part in path:
+                at = at[part]
+            at[last] = value
+        done = self.cluster.run("create", "--dry-run=server", "--validate=false", "-f", "-", input=json.dumps(event), kubeconfig=who or self.own)
+        return None if done.returncode == 0 else done.stderr
+
+
 @pytest.fixture(scope="session")
 def agent(cluster, space, tools):
     name = f"modelstage-check-{secrets.token_hex(4)}"
     objects = json.loads(json.dumps(tools.render({"nodeLabels": "node"})).replace("some-namespace", space))
-    wanted = [o for o in objects if o["metadata"]["name"] == "modelstage-node" and o["kind"] in
+    wanted = [o for o in objects if o["metadata"]["name"] in ("modelstage-node", "modelstage-node-events") and o["kind"] in
               ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")]
-    assert len(wanted) == 5
+    assert len(wanted) == 7
     for o in wanted:
         if o["kind"] != "ServiceAccount":  # beside an installation, not instead of it
-            o["metadata"]["name"] = name
+            o["metadata"]["name"] = o["metadata"]["name"].replace("modelstage-node", name)
         if o["kind"] == "ClusterRoleBinding":
             o["roleRef"]["name"] = name
         if o["kind"] == "ValidatingAdmissionPolicyBinding":
-            o["spec"]["policyName"] = name
+            o["spec"]["policyName"] = o["metadata"]["name"]
     try:
         cluster.apply(*wanted, namespace=space)
         cluster.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"{name}-other", "labels": {"a": "b"}}},
@@ -107,12 +125,13 @@ def agent(cluster, space, tools):
                           "containers": [{"name": "agent", "image": "localhost/none:none"}]}}, namespace=space)
         found = Agent(cluster, space, name)
         wait_until(lambda: found.patch(cordon), "the policy comes into force")
+        wait_until(lambda: found.send(space, reason="Killing"), "that of events, too")
         yield found
     finally:
         cluster.run("delete", "-n", space, "pod", "agent", "--force", "--grace-period=0")
         cluster.run("delete", "node", name, f"{name}-other")
         for kind in ("clusterrolebinding", "clusterrole", "validatingadmissionpolicybinding", "validatingadmissionpolicy"):
-            cluster.run("delete", kind, name)
+            cluster.run("delete", kind, name, *([f"{name}-events"] if "policy" in kind else []))
 
 
 def taints(node, change):
@@ -169,6 +188,24 @@ def test_an_agent_is_refused_another_node(agent):
 def test_a_token_of_no_node_is_refused(agent):
     answer = agent.patch(label("modelstage.io/warm-llama-1"), who=agent.unbound)
     assert answer and "only the node that it runs on" in answer
+
+
+def test_an_agent_tells_a_pod_what_it_has_done(agent, space):
+    assert agent.send(space) is None
+
+
+@pytest.mark.parametrize("change, says", [
+    ({"reason": "Killing"}, "was staged"), ({"type": "Warning"}, "was staged"), ({"involvedObject__kind": "Node"}, "was staged"),
+    ({"source__component": "kubelet"}, "only for csi.modelstage.io"), ({"reportingComponent": "kubelet"}, "only for csi.modelstage.io"),
+    ({"source__host": "other"}, "only for the node"), ({"reportingInstance": "other"}, "only for the node"), ({"source": {}}, "only for"),
+], ids=str)
+def test_an_agent_forges_no_event(agent, space, change, says):
+    answer = agent.send(space, **change)
+    assert answer and "an agent of modelstage" in answer and says in answer, answer
+
+
+def test_a_token_of_no_node_sends_no_event(agent, space):
+    assert "only for the node" in agent.send(space, who=agent.unbound)
 
 
 def test_an_agent_reads_no_secret_and_deletes_nothing(agent, cluster, space):
