@@ -8,6 +8,7 @@ import pytest
 from conftest import REPOSITORY
 
 EVERYTHING = REPOSITORY / "tests/deploy/values/everything.yaml"
+FOREIGN = {"kube_daemonset_status_number_unavailable": {"namespace", "daemonset"}}  # kube-state-metrics', as its documentation has them
 TARGET_LABELS = {"job", "node", "namespace", "pod", "container", "instance", "endpoint"}  # what the PodMonitor adds
 
 
@@ -20,6 +21,8 @@ def check_expressions(tools, metrics, texts):
         for selector in found["selectors"]:
             if selector["metric"] == "up":
                 labels = TARGET_LABELS
+            elif selector["metric"] in FOREIGN:
+                labels = FOREIGN[selector["metric"]]
             else:
                 assert selector["metric"] in metrics, f"{text}: there is no {selector['metric']}"
                 labels = metrics[selector["metric"]] | TARGET_LABELS
@@ -50,6 +53,14 @@ def test_alerts_ask_for_series_that_exist(tools, metrics, rules):
         used = set(re.findall(r"\$labels\.(\w+)", json.dumps(rule["annotations"])))
         assert rule["annotations"]["summary"] and rule["annotations"]["description"]
         assert used <= results[rule["expr"]], rule["alert"]
+
+
+def test_an_agent_that_does_not_exist_is_missed(tools, rules):
+    """`up` is there only for what is a target; the DaemonSet's status counts what is not."""
+    rule = next(r for r in rules if r["alert"] == "ModelstageAgentMissing")
+    (found,) = tools.promql([rule["expr"]])
+    assert [s["metric"] for s in found["selectors"]] == ["kube_daemonset_status_number_unavailable"]
+    assert f'daemonset="{tools.render({}).of("DaemonSet")[0]["metadata"]["name"]}"' in rule["expr"]
 
 
 def test_every_alert_is_documented(rules):
