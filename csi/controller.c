@@ -205,6 +205,8 @@ static int provision(struct created *ret, struct csi_provision *p, struct rpc_ca
         int r =
             csi_provision_read(p, csi->kube, req->name, parameters, req->n_parameters, time_left(call), e);
 
+        if (r >= 0)
+                r = csi_attributes_check_layout(p->attributes, csi->settings, e);
         if (r < 0)
                 return r;
         if (id_make(ret->id, req->name) < 0 || fingerprint(&ret->content, &p->values) < 0)

@@ -108,7 +108,8 @@ static int stage_and_mount(struct publish *p, struct error *e) {
                                                         .volume_id = p->req->volume_id,
                                                         .target = p->req->target_path };
 
-        return stager_publish(&p->outcome, p->call, &publication, e);
+        int r = csi_attributes_check_layout(p->attributes, p->csi->settings, e);
+        return r < 0 ? r : stager_publish(&p->outcome, p->call, &publication, e);
 }
 
 static int publish_volume(struct publish *p, struct error *e) {

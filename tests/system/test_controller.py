@@ -182,6 +182,15 @@ def test_a_claim_that_was_made_anew_is_another_one(api, controller):
     assert controller.create("pvc-of-another-prefix").volume_context["model"] == MODEL, "not every name has a UID in it"
 
 
+def test_a_layout_is_for_volumes_only_where_the_administrator_says(start, api):
+    controller = start(api, layouts=["/srv/models"])
+    api.claim(model="oci-layout:/var/lib/kubelet/pods/x:1")
+    code, text = controller.refusal(PV)
+    assert code == "PERMISSION_DENIED" and "policy.layouts" in text
+    assert controller.refusal(PV, model="oci-layout:/srv/models-of-others:1")[0] == "PERMISSION_DENIED"
+    assert controller.create(PV, model="oci-layout:/srv/models/x:1").volume_context["model"] == "oci-layout:/srv/models/x:1"
+
+
 # ---- the same name again
 
 

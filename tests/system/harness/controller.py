@@ -10,13 +10,13 @@ from .process import DEADLINE, Process, wait_until
 
 
 class Controller:
-    def __init__(self, build, folder, api=None, **kubernetes):
-        """api: an ApiServer, or None for a controller without one. kubernetes: more of that section."""
+    def __init__(self, build, folder, api=None, layouts=(), **kubernetes):
+        """layouts: directories. api: an ApiServer, or None for a controller without one. kubernetes: more of that section."""
         section = {"serviceAccount": str(api.account), "apiServer": api.url} if api else {"serviceAccount": ""}
         self.build, self.folder, self.socket = build, folder, folder / "csi.sock"
         (folder / "config.yaml").write_text(json.dumps({
             "csi": {"endpoint": f"unix://{self.socket}"}, "http": {"address": "127.0.0.1:0"}, "cache": {"root": str(folder / "cache")},
-            "kubernetes": {**section, **kubernetes}, "log": {"level": "debug", "format": "json", "debug": "all"}}))
+            "kubernetes": {**section, **kubernetes}, "policy": {"layouts": list(layouts)}, "log": {"level": "debug", "format": "json", "debug": "all"}}))
         self.process = self._channel = None
         self.start()
 
