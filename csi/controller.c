@@ -124,7 +124,7 @@ static int check_create(const Csi__V1__CreateVolumeRequest *req, struct error *e
         if (req->n_volume_capabilities == 0)
                 return error_set(e, ERROR_INVALID, "volume_capabilities is missing");
         for (size_t i = 0; i < req->n_volume_capabilities; i++) {
-                int r = csi_capability_check(req->volume_capabilities[i], e);
+                int r = csi_capability_check(req->volume_capabilities[i], ERROR_PRECONDITION, e);
                 if (r < 0)
                         return r;
         }
@@ -295,7 +295,7 @@ static int validate_capabilities(struct rpc_call *call, const ProtobufCMessage *
         if (r < 0)
                 return r;
         for (size_t i = 0; r >= 0 && i < req->n_volume_capabilities; i++)
-                r = csi_capability_check(req->volume_capabilities[i], &why);
+                r = csi_capability_check(req->volume_capabilities[i], ERROR_INVALID, &why);
         if (r < 0) {
                 resp.message = why.text;
                 return rpc_call_reply(call, &resp.base, e);

@@ -62,7 +62,7 @@ static int read_request(struct publish *p, struct error *e) {
         int r = csi_check_volume_and_path(req->volume_id, "target_path", req->target_path, e);
         if (r < 0)
                 return r;
-        r = csi_capability_check(req->volume_capability, e);
+        r = csi_capability_check(req->volume_capability, ERROR_INVALID, e);
         if (r < 0)
                 return r;
         if (csi_pairs(&context, req->volume_context, req->n_volume_context) < 0 ||

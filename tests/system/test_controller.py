@@ -116,6 +116,17 @@ def test_a_bad_annotation_is_named_with_its_claim(api, controller, annotation, v
     assert text.startswith(f"annotation modelstage.io/{annotation} of claim ml/llama: ") and says in text
 
 
+@pytest.mark.parametrize("wanted, says", [
+    ({"mode": "MULTI_NODE_MULTI_WRITER"}, "access mode ReadWriteMany is not supported"),
+    ({"mode": "SINGLE_NODE_SINGLE_WRITER"}, "access mode ReadWriteOncePod is not supported"),
+    ({"block": True}, "use volumeMode: Filesystem"),
+])
+def test_a_mode_that_no_model_can_have_is_the_claims_mistake(api, controller, wanted, says):
+    api.claim(model=MODEL)
+    code, text = controller.refusal(PV, **wanted)
+    assert code == "FAILED_PRECONDITION" and says in text
+
+
 def test_an_annotation_that_nobody_knows_is_named(api, controller):
     api.claim(modle=MODEL)
     code, text = controller.refusal(PV)
