@@ -143,7 +143,7 @@ def test_an_annotation_against_the_class_is_refused(api, controller):
     ("registry.example.com/models/*", MODEL, True),
     ("other/**, registry.example.com/models/llama", MODEL, True),
     ("registry.example.com/**", MODEL, True),
-    ("", MODEL, True),
+    ("**", MODEL, True),
     ("registry.example.com/models/llama:2", MODEL, False),
     ("registry.example.com/*", MODEL, False),
     ("docker.io/library/*", "busybox", True),
@@ -164,6 +164,7 @@ def test_a_class_bounds_what_its_claims_may_ask_for(api, controller, allow, mode
     ({"modelstage.io/alow": "a/**"}, "modelstage.io/alow"),  # a misspelt bound would be no bound
     ({"modelstage.io/model": MODEL}, "modelstage.io/model"),
     ({"modle": MODEL}, "modle"),
+    ({"modelstage.io/allow": ""}, "modelstage.io/allow is empty"),  # a value that was not filled in would be no bound either
     ({"pullPolicy": "Sometimes"}, "pullPolicy"),
 ])
 def test_a_mistake_in_the_class_is_not_the_claims(api, controller, parameters, says):
