@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CreateVolume, from a StorageClass or from a claim's annotations, against an API server that works and one that does not."""
 import concurrent.futures
+import time
 
 import grpc
 import pytest
@@ -309,6 +310,14 @@ def test_a_silent_server_holds_up_nobody_else(api, controller):
         wait_until(api.asked, "the API server is asked")
         assert controller.create("pvc-2").volume_context["model"] == MODEL
         assert waiting.result()[0] == "DEADLINE_EXCEEDED"
+
+
+def test_all_that_a_call_asks_the_server_has_one_time_limit(api, controller):
+    api.claim(model=MODEL)
+    api.faults.extend([{"late": 4}, *[{"silent": True}] * 20])
+    since = time.monotonic()
+    assert controller.refusal(PV, timeout=120)[0] == "DEADLINE_EXCEEDED"
+    assert 24 < time.monotonic() - since < 27
 
 
 def test_who_stops_does_not_wait_for_a_silent_server(api, controller):
