@@ -15,6 +15,7 @@
  */
 #pragma once
 
+#include "base/pulse.h"
 #include "base/rpc_listener.h"
 #include "base/rpc_server.h"
 #include "base/rpc_workers.h"
@@ -77,8 +78,9 @@ struct rpc_server {
         struct rpc_workers workers;
         atomic_uint n_calls, n_waiting; /* with a worker, by class */
 
-        pthread_t thread; /* of the completion queue */
-        bool running;     /* the thread is to be joined */
+        pthread_t thread;   /* of the completion queue */
+        struct pulse pulse; /* its */
+        bool running;       /* the thread is to be joined */
 
         pthread_mutex_t lock; /* guards the rest */
         pthread_cond_t drained;

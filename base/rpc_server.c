@@ -50,10 +50,15 @@ static bool server_is_drained(const struct rpc_server *s) {
         return s->shutdown_seen && s->n_live == 0;
 }
 
-/* One event; false at the end of the queue. */
+/* One event, or none for a while; false at the end of the queue. */
 static bool queue_next(struct rpc_server *s) {
-        grpc_event e = grpc_completion_queue_next(s->cq, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+        gpr_timespec until =
+            gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(PULSE_MS, GPR_TIMESPAN));
+        grpc_event e = grpc_completion_queue_next(s->cq, until, NULL);
 
+        pulse_beat(&s->pulse);
+        if (e.type == GRPC_QUEUE_TIMEOUT)
+                return true;
         if (e.type == GRPC_QUEUE_SHUTDOWN)
                 return false;
         if (e.tag == &shutdown_tag)
@@ -64,6 +69,7 @@ static bool queue_next(struct rpc_server *s) {
 }
 
 static void *queue_main(void *arg) {
+        (void)pthread_setname_np(pthread_self(), "rpc-queue");
         while (queue_next(arg))
                 ;
         return NULL;
@@ -133,11 +139,16 @@ int rpc_server_start(struct rpc_server *s, struct error *e) {
                 if (rpc_call_arm(s) < 0)
                         return error_set(e, ERROR_INTERNAL, "gRPC takes no calls: out of memory");
 
+        pulse_beat(&s->pulse);
         int r = pthread_create(&s->thread, NULL, queue_main, s);
         if (r)
                 return error_errno(e, r, "cannot start the thread of gRPC's queue");
         s->running = true;
         return rpc_listener_start(s->listener, on_connection, s, e);
+}
+
+int64_t rpc_server_silent_ms(const struct rpc_server *s) {
+        return pulse_age_ms(&s->pulse);
 }
 
 /* Until all calls are over: by themselves, or cancelled when the grace time has passed. */

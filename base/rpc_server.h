@@ -60,6 +60,8 @@ struct rpc_server_options {
 int rpc_server_new(struct rpc_server **ret, const struct rpc_server_options *o, struct error *e);
 /* From now on calls are answered. After a failure the server can only be freed. */
 int rpc_server_start(struct rpc_server *s, struct error *e);
+/* How long ago the queue's thread showed that it runs; while it does, not longer than PULSE_MS (pulse.h). */
+int64_t rpc_server_silent_ms(const struct rpc_server *s);
 void rpc_server_free(struct rpc_server *s);
 DEFINE_CLEANUP(struct rpc_server *, rpc_server_free);
 

@@ -49,20 +49,22 @@ int settings_new(struct settings **ret, struct error *e) {
 }
 
 /* A list is no scalar, so it is not in the table. */
-static int set_allow(struct settings *s, const char *value, struct error *e) {
+static int set_list(char ***ret, const char *key, const char *value, struct error *e) {
         char **list = text_split(value, ',');
 
         if (!list)
-                return error_errno(e, ENOMEM, "--policy.allow");
-        text_list_free(s->policy.allow);
-        s->policy.allow = list;
+                return error_errno(e, ENOMEM, "--%s", key);
+        text_list_free(*ret);
+        *ret = list;
         return 0;
 }
 
 /* A value that is refused leaves the old one, and where it came from, as they were. */
 int settings_set(struct settings *s, const char *key, const char *value, struct error *e) {
         if (strcmp(key, "policy.allow") == 0)
-                return set_allow(s, value, e);
+                return set_list(&s->policy.allow, key, value, e);
+        if (strcmp(key, "policy.layouts") == 0)
+                return set_list(&s->policy.layouts, key, value, e);
         if (strcmp(key, "registries") == 0 || strcmp(key, "warm") == 0)
                 return error_set(e, ERROR_INVALID, "--%s: can only be set in the file", key);
         for (size_t i = 0; i < _SETTING_ID_MAX; i++) {
@@ -110,6 +112,7 @@ void settings_free(struct settings *s) {
         free(s->registries);
         free(s->warm);
         text_list_free(s->policy.allow);
+        text_list_free(s->policy.layouts);
         settings_places_free(&state->places);
         free(state->file);
         free(state);

@@ -85,8 +85,9 @@ struct settings {
                 char *docker_config, *provider_config, *provider_bin_dir;
         } credentials;
         struct {
-                char **allow;
-        } policy; /* NULL-ended; may be NULL */
+                char **allow;   /* globs */
+                char **layouts; /* absolute directories: of volumes' layouts; none: volumes have none */
+        } policy;               /* NULL-ended; may be NULL */
         struct settings_warm *warm;
         size_t n_warm;
         struct {

@@ -8,6 +8,7 @@
 #include "base/settings_internal.h"
 
 #include "base/log.h"
+#include "base/path.h"
 #include "base/text.h"
 
 #include <stdio.h>
@@ -238,6 +239,24 @@ static int check_registry(const struct settings *s, size_t i, struct error *e) {
         return 0;
 }
 
+/* Compared with references as a text, so it has to be written as they are: absolute and clean. */
+static int check_layouts(const struct settings *s, struct error *e) {
+        for (size_t i = 0; s->policy.layouts && s->policy.layouts[i]; i++) {
+                const char *path = s->policy.layouts[i];
+                _cleanup_free_ char *clean = NULL;
+                char key[64];
+
+                snprintf(key, sizeof key, "policy.layouts[%zu]", i);
+                if (*path != '/')
+                        return settings_invalid(state_of(s), key, e, "\"%.200s\" is not an absolute path",
+                                                path);
+                if (path_clean(&clean, path + 1, NULL) < 0 || strcmp(clean, path + 1) != 0)
+                        return settings_invalid(state_of(s), key, e,
+                                                "\"%.200s\" has \".\", \"..\" or a slash too many", path);
+        }
+        return 0;
+}
+
 static bool is_topic(const char *name) {
 #define X(id, text, help) \
         if (strcmp(name, text) == 0) \
@@ -280,7 +299,7 @@ int settings_check(const struct settings *s, struct error *e) {
                 if (check_registry(s, i, e) < 0)
                         return -EINVAL;
         if (check_policy(s, e) < 0 || check_sockets(s, e) < 0 || check_kubernetes(s, e) < 0 ||
-            check_cache(s, e) < 0 || check_engine(s, e) < 0 || check_log(s, e) < 0)
+            check_cache(s, e) < 0 || check_engine(s, e) < 0 || check_layouts(s, e) < 0 || check_log(s, e) < 0)
                 return -EINVAL;
         return 0;
 }

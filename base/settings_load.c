@@ -213,7 +213,8 @@ static int take_all(struct settings_state *state, const struct settings_raw *raw
         if (r == 0)
                 r = take_warm(state, raw, e);
         if (r == 0 && raw->policy &&
-            !copy_list(&state->s.policy.allow, raw->policy->allow, raw->policy->allow_count))
+            (!copy_list(&state->s.policy.allow, raw->policy->allow, raw->policy->allow_count) ||
+             !copy_list(&state->s.policy.layouts, raw->policy->layouts, raw->policy->layouts_count)))
                 r = out_of_memory(state, e);
         return r;
 }

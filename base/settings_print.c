@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * settings_print: the table for people, as --help of the daemon and as the SETTINGS section of
- * modelstaged(8). Scalars come from settings_table; the three lists (registries, policy.allow, warm) are not
+ * modelstaged(8). Scalars come from settings_table; the lists (registries, policy, warm) are not
  * in it and are written out here.
  */
 #include "base/settings_internal.h"
@@ -15,6 +15,9 @@
         "\\fBheaders\\fR.\n" \
         ".TP\n\\fBpolicy.allow\\fR\n" \
         "Globs of references that may be staged; empty: all. As a flag, with commas between them.\n" \
+        ".TP\n\\fBpolicy.layouts\\fR\n" \
+        "Directories: volumes may have OCI layouts (oci-layout:DIR) in and below these; empty: none. As a " \
+        "flag, with commas between them.\n" \
         ".TP\n\\fBwarm\\fR\n" \
         "of \\fBmodel\\fR and \\fBpin\\fR: what this node always has. The file is watched for it.\n"
 
@@ -28,6 +31,8 @@ void settings_print_help(FILE *f) {
                         s->help, *s->def ? " (default " : "", s->def, *s->def ? ")" : "");
         }
         fprintf(f, "  --%-36s  %s\n", "policy.allow GLOB,...", "references that may be staged; empty: all");
+        fprintf(f, "  --%-36s  %s\n", "policy.layouts DIR,...",
+                "where volumes may have oci-layout: models; empty: nowhere");
 }
 
 /* roff takes a bare hyphen for a typographic one, and a backslash for a command. */

@@ -18,8 +18,8 @@
 #undef END_SECTION
 
 struct settings_raw_policy {
-        char **allow;
-        unsigned allow_count;
+        char **allow, **layouts;
+        unsigned allow_count, layouts_count;
 };
 
 struct settings_raw_registry {

@@ -36,6 +36,8 @@ static const cyaml_schema_value_t text_value = { CYAML_VALUE_STRING(CYAML_FLAG_P
 static const cyaml_schema_field_t policy_fields[] = {
         CYAML_FIELD_SEQUENCE("allow", OPTIONAL, struct settings_raw_policy, allow, &text_value, 0,
                              CYAML_UNLIMITED),
+        CYAML_FIELD_SEQUENCE("layouts", OPTIONAL, struct settings_raw_policy, layouts, &text_value, 0,
+                             CYAML_UNLIMITED),
         CYAML_FIELD_END,
 };
 

@@ -23,7 +23,9 @@ const char *text_format_rate(uint64_t bytes_per_second, char buf[static TEXT_SHO
 const char *text_format_duration(int64_t ms, char buf[static TEXT_SHORT]);            /* "3.2s", "4m10s" */
 const char *text_format_time(int64_t unix_ms, char buf[static TEXT_SHORT]);           /* RFC 3339, UTC, ms */
 
-int64_t time_now_ms(void);       /* wall clock, since 1970 */
+int64_t time_now_ms(void); /* wall clock, since 1970 */
+/* From half of @ms to all of it, by chance: who see the same failure do not come back at the same time. */
+int64_t time_jitter(int64_t ms);
 int64_t time_monotonic_ms(void); /* for deadlines and elapsed time; never goes back */
 uint64_t time_monotonic_ns(void);
 

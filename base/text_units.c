@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
 struct unit {
@@ -234,4 +235,12 @@ int64_t time_now_ms(void) {
 
         clock_gettime(CLOCK_REALTIME, &t);
         return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int64_t time_jitter(int64_t ms) {
+        uint64_t random = 0;
+
+        if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
+                random = time_monotonic_ns();
+        return ms - (int64_t)(random % ((uint64_t)ms / 2 + 1));
 }

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "oci/layout.h"
 
 const char *const csi_attribute_keys[_CSI_ATTRIBUTE_MAX] = {
         [CSI_ATTRIBUTE_MODEL] = "model",     [CSI_ATTRIBUTE_PULL_POLICY] = "pullPolicy",
@@ -128,6 +129,16 @@ int csi_attributes_parse(struct csi_attributes **ret, const struct csi_pair *pai
         int r = csi_attributes_collect(&values, pairs, n, e);
 
         return r < 0 ? r : csi_attributes_of(ret, &values, e);
+}
+
+int csi_attributes_check_layout(const struct csi_attributes *a, const struct settings *s, struct error *e) {
+        if (!a->reference->is_layout || oci_layout_is_listed(a->reference, s->policy.layouts))
+                return 0;
+        return error_set(
+            e, ERROR_DENIED,
+            "a volume may not have %s: none of the directories in policy.layouts (with the chart: "
+            "node.hostPaths) is above it",
+            a->reference->text);
 }
 
 void csi_attributes_free(struct csi_attributes *a) {

@@ -56,6 +56,9 @@ int csi_attributes_parse(struct csi_attributes **ret, const struct csi_pair *pai
 void csi_attributes_free(struct csi_attributes *a);
 DEFINE_CLEANUP(struct csi_attributes *, csi_attributes_free);
 
+/* ERROR_DENIED: a layout where the administrator has listed no directory above it (policy.layouts). */
+int csi_attributes_check_layout(const struct csi_attributes *a, const struct settings *s, struct error *e);
+
 /* The volume's secrets: .dockerconfigjson, .dockercfg, or username and password. None: *ret is NULL. Never
  * quotes a value. */
 int csi_secrets_parse(struct oci_keyring **ret, const struct csi_pair *pairs, size_t n, struct error *e);

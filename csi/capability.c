@@ -22,7 +22,23 @@ static bool is_harmless(const char *flag) {
         return false;
 }
 
-static int check_mode(const Csi__V1__VolumeCapability *c, struct error *e) {
+/* As a claim has it, where it can. */
+static const char *mode_name(Csi__V1__VolumeCapability__AccessMode__Mode mode) {
+        switch (mode) {
+        case CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__MULTI_NODE_MULTI_WRITER:
+                return "ReadWriteMany";
+        case CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_SINGLE_WRITER:
+                return "ReadWriteOncePod";
+        case CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__MULTI_NODE_SINGLE_WRITER:
+                return "MULTI_NODE_SINGLE_WRITER";
+        case CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_MULTI_WRITER:
+                return "SINGLE_NODE_MULTI_WRITER";
+        default:
+                return "UNKNOWN";
+        }
+}
+
+static int check_mode(const Csi__V1__VolumeCapability *c, enum error_kind unfit, struct error *e) {
         if (!c->access_mode)
                 return error_set(e, ERROR_INVALID, "volume_capability.access_mode is missing");
         switch (c->access_mode->mode) {
@@ -32,18 +48,17 @@ static int check_mode(const Csi__V1__VolumeCapability *c, struct error *e) {
         case CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__MULTI_NODE_READER_ONLY:
                 return 0;
         default:
-                return error_set(e, ERROR_INVALID,
-                                 "access mode %d is not supported: models are read-only, use ReadOnlyMany",
-                                 (int)c->access_mode->mode);
+                return error_set(e, unfit,
+                                 "access mode %s is not supported: models are read-only, use ReadOnlyMany",
+                                 mode_name(c->access_mode->mode));
         }
 }
 
-int csi_capability_check(const Csi__V1__VolumeCapability *c, struct error *e) {
+int csi_capability_check(const Csi__V1__VolumeCapability *c, enum error_kind unfit, struct error *e) {
         if (!c)
                 return error_set(e, ERROR_INVALID, "volume_capability is missing");
         if (c->access_type_case == CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_BLOCK)
-                return error_set(e, ERROR_INVALID,
-                                 "a model is a directory of files: use volumeMode: Filesystem");
+                return error_set(e, unfit, "a model is a directory of files: use volumeMode: Filesystem");
         if (c->access_type_case != CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_MOUNT || !c->mount)
                 return error_set(e, ERROR_INVALID, "volume_capability.access_type is missing");
         for (size_t i = 0; i < c->mount->n_mount_flags; i++)
@@ -51,5 +66,5 @@ int csi_capability_check(const Csi__V1__VolumeCapability *c, struct error *e) {
                         return error_set(
                             e, ERROR_INVALID,
                             "mount option number %zu is not supported: remove it from mountOptions", i + 1);
-        return check_mode(c, e);
+        return check_mode(c, unfit, e);
 }

@@ -9,9 +9,10 @@
 #include "csi/attributes.h"
 #include "proto/csi.pb-c.h"
 
-/* ERROR_INVALID: none at all, a block device, an access mode other than the read-only ones and
- * SINGLE_NODE_WRITER, or a mount option that we would have to ignore. A file system type is not looked at. */
-int csi_capability_check(const Csi__V1__VolumeCapability *c, struct error *e);
+/* ERROR_INVALID: none at all, or a mount option that we would have to ignore. @unfit is the kind for what a
+ * claim says and a model cannot be: a block device, or an access mode other than the read-only ones and
+ * SINGLE_NODE_WRITER. A file system type is not looked at. */
+int csi_capability_check(const Csi__V1__VolumeCapability *c, enum error_kind unfit, struct error *e);
 
 /* The entries of a map field as pairs; every generated entry type has the same members. *ret is to be freed;
  * the strings stay the message's. */

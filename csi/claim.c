@@ -34,14 +34,21 @@ static const struct {
 
 /* ---- the class ---- */
 
-/* What we do not know must not pass: a misspelt "allow" would allow everything. */
+/* What we do not know must not pass: a misspelt "allow" would allow everything, as would one that a template
+ * has left empty. */
 static int check_our_keys(const struct csi_pair *parameters, size_t n, struct error *e) {
-        for (size_t i = 0; i < n; i++)
-                if (text_starts_with(parameters[i].key, OURS) && strcmp(parameters[i].key, ALLOW) != 0)
+        for (size_t i = 0; i < n; i++) {
+                bool is_allow = strcmp(parameters[i].key, ALLOW) == 0;
+
+                if (text_starts_with(parameters[i].key, OURS) && !is_allow)
                         return error_set(
                             e, ERROR_INVALID,
                             "unknown parameter \"%.128s\": the only one with this prefix is " ALLOW,
                             parameters[i].key);
+                if (is_allow && !*parameters[i].value)
+                        return error_set(e, ERROR_INVALID,
+                                         ALLOW " is empty: leave it out, or write ** for everything");
+        }
         return 0;
 }
 

@@ -22,11 +22,12 @@
  * Strings are the pairs'. */
 struct csi_class {
         struct csi_attribute_values values;
-        const char *allow;                        /* modelstage.io/allow; "": everything */
+        const char *allow;                        /* modelstage.io/allow; "": not there, so everything */
         const char *claim_namespace, *claim_name; /* "": not said */
         const char *volume_name;                  /* the PersistentVolume's; "": not said */
 };
-/* ERROR_INVALID: a key that is neither an attribute nor known, or a name that cannot be one. */
+/* ERROR_INVALID: a key that is neither an attribute nor known, an empty allow, or a name that cannot be one.
+ */
 int csi_class_read(struct csi_class *ret, const struct csi_pair *parameters, size_t n, struct error *e);
 
 /*

@@ -22,6 +22,7 @@
 
 #include "base/digest.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "csi/attributes.h"
 #include "csi/capability.h"
 #include "csi/csi.h"
@@ -124,7 +125,7 @@ static int check_create(const Csi__V1__CreateVolumeRequest *req, struct error *e
         if (req->n_volume_capabilities == 0)
                 return error_set(e, ERROR_INVALID, "volume_capabilities is missing");
         for (size_t i = 0; i < req->n_volume_capabilities; i++) {
-                int r = csi_capability_check(req->volume_capabilities[i], e);
+                int r = csi_capability_check(req->volume_capabilities[i], ERROR_PRECONDITION, e);
                 if (r < 0)
                         return r;
         }
@@ -192,19 +193,28 @@ static int reply_created(struct rpc_call *call, const struct csi_attribute_value
         return rpc_call_reply(call, &resp.base, e);
 }
 
-/* What is left for the API server: our own answer has to be there before the caller gives up. */
-static int64_t time_left(const struct rpc_call *call) {
+/* Until when the API server may be asked: our own answer has to be there before the caller gives up. */
+static int64_t api_until(const struct rpc_call *call) {
         int64_t left = rpc_call_ms_left(call);
 
-        return left > API_MAX_MS + ANSWER_MS ? API_MAX_MS : left > ANSWER_MS ? left - ANSWER_MS : 0;
+        return time_monotonic_ms() + (left > API_MAX_MS + ANSWER_MS ? API_MAX_MS : left - ANSWER_MS);
 }
 
-static int provision(struct created *ret, struct csi_provision *p, struct rpc_call *call,
+static int64_t time_left(int64_t until_ms) {
+        int64_t left = until_ms - time_monotonic_ms();
+
+        return left > 0 ? left : 0;
+}
+
+static int provision(struct created *ret, struct csi_provision *p, const struct rpc_call *call,
                      const Csi__V1__CreateVolumeRequest *req, const struct csi_pair *parameters,
                      const struct csi *csi, struct error *e) {
+        int64_t until = api_until(call);
         int r =
-            csi_provision_read(p, csi->kube, req->name, parameters, req->n_parameters, time_left(call), e);
+            csi_provision_read(p, csi->kube, req->name, parameters, req->n_parameters, time_left(until), e);
 
+        if (r >= 0)
+                r = csi_attributes_check_layout(p->attributes, csi->settings, e);
         if (r < 0)
                 return r;
         if (id_make(ret->id, req->name) < 0 || fingerprint(&ret->content, &p->values) < 0)
@@ -212,7 +222,7 @@ static int provision(struct created *ret, struct csi_provision *p, struct rpc_ca
         if (req->capacity_range)
                 ret->capacity = req->capacity_range->required_bytes ? req->capacity_range->required_bytes
                                                                     : req->capacity_range->limit_bytes;
-        r = csi_provision_check_volume(p, csi->kube, CSI_DRIVER_NAME, ret->id, time_left(call), e);
+        r = csi_provision_check_volume(p, csi->kube, CSI_DRIVER_NAME, ret->id, time_left(until), e);
         return r < 0 ? r : remember(csi->controller, ret, e);
 }
 
@@ -293,7 +303,7 @@ static int validate_capabilities(struct rpc_call *call, const ProtobufCMessage *
         if (r < 0)
                 return r;
         for (size_t i = 0; r >= 0 && i < req->n_volume_capabilities; i++)
-                r = csi_capability_check(req->volume_capabilities[i], &why);
+                r = csi_capability_check(req->volume_capabilities[i], ERROR_INVALID, &why);
         if (r < 0) {
                 resp.message = why.text;
                 return rpc_call_reply(call, &resp.base, e);

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "base/log.h"
@@ -275,15 +274,12 @@ static void tell(struct csi_node_object *n, const struct view *v, int r, const s
 /* With jitter: all nodes see the same failure. */
 static int64_t backoff_ms(unsigned failures) {
         int64_t wait = BACKOFF_FIRST_MS;
-        uint32_t random = 0;
 
         while (failures-- > 1 && wait < BACKOFF_MAX_MS)
                 wait *= 2;
         if (wait > BACKOFF_MAX_MS)
                 wait = BACKOFF_MAX_MS;
-        if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
-                random = (uint32_t)time_monotonic_ns();
-        return wait / 2 + (int64_t)(random % (uint64_t)(wait / 2 + 1));
+        return time_jitter(wait);
 }
 
 /* Until @until_ms (-1: for ever) or stopping; with @wakes also until something has changed. False: stop. */

@@ -62,7 +62,7 @@ static int read_request(struct publish *p, struct error *e) {
         int r = csi_check_volume_and_path(req->volume_id, "target_path", req->target_path, e);
         if (r < 0)
                 return r;
-        r = csi_capability_check(req->volume_capability, e);
+        r = csi_capability_check(req->volume_capability, ERROR_INVALID, e);
         if (r < 0)
                 return r;
         if (csi_pairs(&context, req->volume_context, req->n_volume_context) < 0 ||
@@ -108,7 +108,8 @@ static int stage_and_mount(struct publish *p, struct error *e) {
                                                         .volume_id = p->req->volume_id,
                                                         .target = p->req->target_path };
 
-        return stager_publish(&p->outcome, p->call, &publication, e);
+        int r = csi_attributes_check_layout(p->attributes, p->csi->settings, e);
+        return r < 0 ? r : stager_publish(&p->outcome, p->call, &publication, e);
 }
 
 static int publish_volume(struct publish *p, struct error *e) {

@@ -20,6 +20,7 @@
 
 #include "base/text.h"
 #include "oci/ask.h"
+#include "oci/client_state.h"
 #include "oci/content_range.h"
 #include "oci/exchange.h"
 #include "oci/layout.h"
@@ -125,7 +126,7 @@ static int layout_locate(struct oci_blob *b, void *data, size_t cap, size_t *ret
         ssize_t n;
 
         if (b->fd < 0) {
-                fd = oci_layout_open(b->reference, &b->digest, &size, e);
+                fd = oci_layout_open(b->reference, b->client->settings->policy.layouts, &b->digest, &size, e);
                 if (fd < 0)
                         return fd;
                 if (size != b->size)

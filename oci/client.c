@@ -184,7 +184,7 @@ static int resolve(struct digest *ret, bool *ret_private, struct oci_client *c, 
                 return k;
         if (ref->is_layout) {
                 *ret_private = false;
-                return oci_layout_resolve(ret, ref, e);
+                return oci_layout_resolve(ret, ref, c->settings->policy.layouts, e);
         }
         k = resolve_by_head(ret, ret_private, c, r, e);
         if (k <= 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * client_state: the inside of a client, for client.c, ask.c and blob.c alone.
+ * client_state: the inside of a client, for client.c, ask.c, document.c and blob.c alone.
  *
  * The administrator's keyring is read again when its file has changed (a mounted Secret is replaced by a
  * rename), so each request takes a reference of its own and keeps it while it runs.

@@ -16,6 +16,7 @@
 
 #include "base/metrics.h"
 #include "oci/ask.h"
+#include "oci/client_state.h"
 #include "oci/exchange.h"
 #include "oci/layout.h"
 
@@ -80,10 +81,11 @@ static int fetch_from(struct oci_document *ret, struct oci_client *c, const stru
         }
 }
 
-static int fetch_from_layout(struct oci_document *ret, const struct oci_reference *ref,
-                             const struct digest *digest, size_t max, struct error *e) {
+static int fetch_from_layout(struct oci_document *ret, const struct oci_client *c,
+                             const struct oci_reference *ref, const struct digest *digest, size_t max,
+                             struct error *e) {
         struct oci_document d = { .digest = *digest };
-        int r = oci_layout_read(&d.data, &d.len, ref, digest, max, e);
+        int r = oci_layout_read(&d.data, &d.len, ref, c->settings->policy.layouts, digest, max, e);
 
         if (r == 0)
                 *ret = d;
@@ -99,7 +101,7 @@ int oci_document_fetch(struct oci_document *ret, struct oci_client *c, const str
         int k;
 
         if (r->reference->is_layout)
-                return fetch_from_layout(ret, r->reference, digest, max, e);
+                return fetch_from_layout(ret, c, r->reference, digest, max, e);
         snprintf(path, sizeof path, "%s/%s", is_manifest ? "manifests" : "blobs",
                  digest ? digest_format(digest, text) : r->reference->tag);
         struct oci_ask q = { .reference = r->reference,

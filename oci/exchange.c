@@ -12,7 +12,6 @@
 #include "oci/exchange.h"
 
 #include <stdio.h>
-#include <sys/random.h>
 
 #include "base/metrics.h"
 #include "base/text.h"
@@ -48,7 +47,6 @@ const char *oci_retry_reason(CURLcode code, long status) {
 
 int64_t oci_retry_wait_ms(unsigned tried, const char *retry_after) {
         int64_t wait = BACKOFF_FIRST_MS;
-        uint32_t random = 0;
 
         if (retry_after && oci_retry_after_parse(&wait, retry_after, time_now_ms()) == 0)
                 return wait < RETRY_AFTER_MAX_MS ? wait : RETRY_AFTER_MAX_MS;
@@ -57,11 +55,7 @@ int64_t oci_retry_wait_ms(unsigned tried, const char *retry_after) {
                 wait *= 2;
         if (wait > BACKOFF_MAX_MS)
                 wait = BACKOFF_MAX_MS;
-        if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
-                random = (uint32_t)time_monotonic_ns();
-        return wait / 2 +
-               (int64_t)(random %
-                         (uint64_t)(wait / 2 + 1)); /* a node full of clients does not come at once */
+        return time_jitter(wait); /* a node full of clients does not come at once */
 }
 
 void oci_count_request(const char *registry, long status) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * layout: the directory itself is named by whoever made the reference; everything in it is opened below it,
- * without symbolic links, and only if it is a regular file (O_NONBLOCK, so that a pipe that somebody put
- * there cannot hold us up).
+ * layout: the directory itself is named by whoever made the reference, below one that the administrator has
+ * listed or, if he did it himself, anywhere; everything in it is opened below it, without symbolic links, and
+ * only if it is a regular file (O_NONBLOCK, so that a pipe that somebody put there cannot hold us up).
  *
  *   DIR/oci-layout            its version, which has to be 1.x
  *   DIR/index.json            what there is; a tag is the annotation org.opencontainers.image.ref.name
@@ -28,16 +28,61 @@
 #define LAYOUT_FILE_MAX 4096u
 #define TAGS_SHOWN 400u /* characters of an error's list of tags */
 
-static int directory_open(const struct oci_reference *r, struct error *e) {
-        int fd = open(r->repository, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+/* The length of @above, less a slash at its end, if @dir is that directory or below it; else -1. */
+static ssize_t length_above(const char *above, const char *dir) {
+        size_t len = strlen(above);
 
-        if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+        if (len > 0 && above[len - 1] == '/')
+                len--;
+        return strncmp(dir, above, len) == 0 && (!dir[len] || dir[len] == '/') ? (ssize_t)len : -1;
+}
+
+/* The innermost of @listed that @dir is in; NULL: in none. */
+static const char *listed_above(const char *dir, char *const *listed) {
+        const char *found = NULL;
+
+        for (; listed && *listed; listed++)
+                if (length_above(*listed, dir) >= 0 && (!found || strlen(*listed) > strlen(found)))
+                        found = *listed;
+        return found;
+}
+
+bool oci_layout_is_listed(const struct oci_reference *reference, char *const *listed) {
+        return listed_above(reference->repository, listed) != NULL;
+}
+
+static int directory_failed(const struct oci_reference *r, int errnum, struct error *e) {
+        if (errnum == ENOENT || errnum == ENOTDIR)
                 return error_set(e, ERROR_NOT_FOUND,
                                  "no such model %s: there is no directory %s on this node", r->text,
                                  r->repository);
+        return error_errno(e, errnum, "cannot open %s", r->repository);
+}
+
+/* Below @above, without symbolic links. */
+static int directory_open_below(const char *above, const struct oci_reference *r, struct error *e) {
+        const char *rest = r->repository + length_above(above, r->repository);
+        _cleanup_close_ int fd = open(above, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        struct error failure = { 0 };
+
         if (fd < 0)
-                return error_errno(e, errno, "cannot open %s", r->repository);
-        return fd;
+                return directory_failed(r, errno, e);
+        int dir = path_open(fd, *rest == '/' ? rest + 1 : rest, O_RDONLY | O_DIRECTORY, 0, &failure);
+        if (dir >= 0)
+                return dir;
+        if (failure.kind == ERROR_NOT_FOUND)
+                return directory_failed(r, ENOENT, e);
+        dir = error_copy(e, &failure);
+        return e ? error_wrap(e, "%s, below %s", r->text, above) : dir;
+}
+
+static int directory_open(const struct oci_reference *r, char *const *listed, struct error *e) {
+        const char *above = listed_above(r->repository, listed);
+
+        if (above)
+                return directory_open_below(above, r, e);
+        int fd = open(r->repository, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return fd < 0 ? directory_failed(r, errno, e) : fd;
 }
 
 /* A regular file below the layout; -ENOENT stays ERROR_NOT_FOUND with a sentence of its own. */
@@ -179,14 +224,15 @@ static int index_look_up(struct digest *ret, uint64_t *ret_size, int dir,
         return 0;
 }
 
-int oci_layout_resolve(struct digest *ret, const struct oci_reference *reference, struct error *e) {
+int oci_layout_resolve(struct digest *ret, const struct oci_reference *reference, char *const *listed,
+                       struct error *e) {
         _cleanup_close_ int dir = -1, blob = -1;
         struct digest digest = reference->digest;
         uint64_t size, expected = 0;
         char name[96];
         int r;
 
-        dir = directory_open(reference, e);
+        dir = directory_open(reference, listed, e);
         if (dir < 0)
                 return dir;
         r = version_check(dir, reference, e);
@@ -206,17 +252,17 @@ int oci_layout_resolve(struct digest *ret, const struct oci_reference *reference
         return 0;
 }
 
-int oci_layout_open(const struct oci_reference *reference, const struct digest *digest, uint64_t *ret_size,
-                    struct error *e) {
-        _cleanup_close_ int dir = directory_open(reference, e);
+int oci_layout_open(const struct oci_reference *reference, char *const *listed, const struct digest *digest,
+                    uint64_t *ret_size, struct error *e) {
+        _cleanup_close_ int dir = directory_open(reference, listed, e);
         char name[96];
 
         return dir < 0 ? dir : file_open(dir, blob_name(name, digest), ret_size, reference, e);
 }
 
-int oci_layout_read(char **ret, size_t *ret_len, const struct oci_reference *reference,
+int oci_layout_read(char **ret, size_t *ret_len, const struct oci_reference *reference, char *const *listed,
                     const struct digest *digest, size_t max, struct error *e) {
-        _cleanup_close_ int dir = directory_open(reference, e);
+        _cleanup_close_ int dir = directory_open(reference, listed, e);
         _cleanup_free_ char *data = NULL;
         struct digest found;
         size_t len = 0;

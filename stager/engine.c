@@ -180,6 +180,10 @@ const char *engine_io(const struct engine *g) {
         return reactor_io(g->reactor);
 }
 
+int64_t engine_silent_ms(const struct engine *g) {
+        return reactor_silent_ms(g->reactor);
+}
+
 static void enqueue(struct engine *g, struct transfer *t) {
         LOCK_SCOPE(&g->lock);
 

@@ -22,7 +22,8 @@ struct engine;
 int engine_new(struct engine **ret, const struct settings *s, struct error *e);
 void engine_free(struct engine *g); /* running transfers end with ERROR_CANCELLED first */
 DEFINE_CLEANUP(struct engine *, engine_free);
-const char *engine_io(const struct engine *g); /* "uring" or "posix" */
+const char *engine_io(const struct engine *g);    /* "uring" or "posix" */
+int64_t engine_silent_ms(const struct engine *g); /* reactor_silent_ms() */
 
 /* What the blob is and where it goes. Everything is borrowed until the transfer is done. */
 struct transfer_order {

@@ -16,6 +16,7 @@
 #include "stager/fetch.h"
 
 #include "base/log.h"
+#include "base/text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -272,7 +273,7 @@ static int64_t backoff_ms(unsigned tries) {
                 wait *= 2;
         if (wait > BACKOFF_MAX_MS)
                 wait = BACKOFF_MAX_MS;
-        return wait / 2 + random() % (wait / 2 + 1); /* jitter: many nodes see the same failure */
+        return time_jitter(wait); /* many nodes see the same failure */
 }
 
 /* Back to READY with a time to wait, or the end of the transfer after too many tries. */

@@ -14,6 +14,7 @@
  */
 #include "stager/reactor.h"
 
+#include "base/pulse.h"
 #include "stager/conns.h"
 #include "stager/sockets.h"
 
@@ -35,8 +36,9 @@ struct reactor {
         const struct settings *settings; /* during reactor_new() only */
         struct arena *arena;             /* the engine's */
         pthread_t thread;
-        bool started;      /* the thread is to be joined */
-        struct ring *ring; /* these three are the thread's own, but for ring_wake() */
+        struct pulse pulse; /* the thread's; others read it */
+        bool started;       /* the thread is to be joined */
+        struct ring *ring;  /* these three are the thread's own, but for ring_wake() */
         struct sockets *sockets;
         struct conns *conns;
 
@@ -119,12 +121,15 @@ static bool is_stopping(struct reactor *r) {
 
 static void loop(struct reactor *r) {
         while (!is_stopping(r)) {
+                pulse_beat(&r->pulse);
                 begin_ops(r);
                 answer_requests(r);
                 int wait = conns_run(r->conns), timer = sockets_timeout_ms(r->sockets);
 
                 if (timer >= 0 && timer < wait)
                         wait = timer;
+                if (wait > PULSE_MS)
+                        wait = PULSE_MS;
                 int n = ring_wait(r->ring, wait);
                 assert(n >= 0 || n == -EINTR); /* without its ring the engine can do nothing, not even end */
                 sockets_run(r->sockets);
@@ -151,6 +156,8 @@ static int set_up(struct reactor *r, struct error *e) {
 static void *reactor_main(void *userdata) {
         struct reactor *r = userdata;
         struct error e;
+
+        (void)pthread_setname_np(pthread_self(), "reactor");
         int result = set_up(r, &e);
 
         {
@@ -192,6 +199,7 @@ int reactor_new(struct reactor **ret, const struct settings *s, struct arena *a,
         r->ops_end = &r->ops;
         pthread_mutex_init(&r->lock, NULL);
         pthread_cond_init(&r->answered, NULL);
+        pulse_beat(&r->pulse);
         int result = pthread_create(&r->thread, NULL, reactor_main, r);
         if (result != 0)
                 return error_errno(e, result, "start the engine's reactor");
@@ -227,6 +235,10 @@ void reactor_free(struct reactor *r) {
 
 const char *reactor_io(const struct reactor *r) {
         return ring_backend(r->ring);
+}
+
+int64_t reactor_silent_ms(const struct reactor *r) {
+        return pulse_age_ms(&r->pulse);
 }
 
 /* Waits on the lock's condition until the reactor has answered; must not be called on its own thread. */

@@ -15,6 +15,8 @@ int reactor_new(struct reactor **ret, const struct settings *s, struct arena *a,
 void reactor_free(struct reactor *r); /* no fetch is attached; writes under way are waited for */
 DEFINE_CLEANUP(struct reactor *, reactor_free);
 const char *reactor_io(const struct reactor *r); /* "uring" or "posix" */
+/* How long ago the thread showed that it runs; while it does, not longer than PULSE_MS (base/pulse.h). */
+int64_t reactor_silent_ms(const struct reactor *r);
 
 /* From any other thread. */
 void reactor_attach(struct reactor *r, struct fetch *f);

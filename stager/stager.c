@@ -130,6 +130,10 @@ const char *stager_io(const struct stager *s) {
         return engine_io(s->engine);
 }
 
+int64_t stager_silent_ms(const struct stager *s) {
+        return engine_silent_ms(s->engine);
+}
+
 /* ---- requests become jobs ---- */
 
 static enum stage_policy effective_policy(const struct stage_request *r) {

@@ -24,7 +24,8 @@ int stager_new(struct stager **ret, const struct settings *s, struct cache *c, s
 /* Stops the engine: running jobs end with ERROR_CANCELLED; what was complete stays. */
 void stager_free(struct stager *s);
 DEFINE_CLEANUP(struct stager *, stager_free);
-const char *stager_io(const struct stager *s); /* "uring" or "posix" */
+const char *stager_io(const struct stager *s);    /* "uring" or "posix" */
+int64_t stager_silent_ms(const struct stager *s); /* engine_silent_ms() */
 
 /* Whether a registry is asked although the model may be here: Kubernetes' imagePullPolicy. DEFAULT: always
  * for the tag "latest", else if it is not present. */

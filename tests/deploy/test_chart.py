@@ -65,6 +65,7 @@ def test_config_goes_through_as_it_is(tools):
     wanted["credentials"]["dockerConfig"] = "/etc/modelstage/docker/config.json"
     wanted["kubernetes"] |= {"events": "on", "startupTaint": "example.com/models-not-ready", "labels": "node",
                              "nfdDir": "/etc/kubernetes/node-feature-discovery/features.d"}
+    wanted["policy"]["layouts"] = ["/srv/models", "/etc/modelstage-providers"]
     wanted["http"] = {"address": ":19810"}
     wanted["control"] = {"socket": "/run/modelstage/control.sock"}
     wanted["csi"] = {"endpoint": "unix:///csi/csi.sock", "kubeletRegistration": "/registration",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CreateVolume, from a StorageClass or from a claim's annotations, against an API server that works and one that does not."""
 import concurrent.futures
+import time
 
 import grpc
 import pytest
@@ -116,6 +117,17 @@ def test_a_bad_annotation_is_named_with_its_claim(api, controller, annotation, v
     assert text.startswith(f"annotation modelstage.io/{annotation} of claim ml/llama: ") and says in text
 
 
+@pytest.mark.parametrize("wanted, says", [
+    ({"mode": "MULTI_NODE_MULTI_WRITER"}, "access mode ReadWriteMany is not supported"),
+    ({"mode": "SINGLE_NODE_SINGLE_WRITER"}, "access mode ReadWriteOncePod is not supported"),
+    ({"block": True}, "use volumeMode: Filesystem"),
+])
+def test_a_mode_that_no_model_can_have_is_the_claims_mistake(api, controller, wanted, says):
+    api.claim(model=MODEL)
+    code, text = controller.refusal(PV, **wanted)
+    assert code == "FAILED_PRECONDITION" and says in text
+
+
 def test_an_annotation_that_nobody_knows_is_named(api, controller):
     api.claim(modle=MODEL)
     code, text = controller.refusal(PV)
@@ -132,7 +144,7 @@ def test_an_annotation_against_the_class_is_refused(api, controller):
     ("registry.example.com/models/*", MODEL, True),
     ("other/**, registry.example.com/models/llama", MODEL, True),
     ("registry.example.com/**", MODEL, True),
-    ("", MODEL, True),
+    ("**", MODEL, True),
     ("registry.example.com/models/llama:2", MODEL, False),
     ("registry.example.com/*", MODEL, False),
     ("docker.io/library/*", "busybox", True),
@@ -153,6 +165,7 @@ def test_a_class_bounds_what_its_claims_may_ask_for(api, controller, allow, mode
     ({"modelstage.io/alow": "a/**"}, "modelstage.io/alow"),  # a misspelt bound would be no bound
     ({"modelstage.io/model": MODEL}, "modelstage.io/model"),
     ({"modle": MODEL}, "modle"),
+    ({"modelstage.io/allow": ""}, "modelstage.io/allow is empty"),  # a value that was not filled in would be no bound either
     ({"pullPolicy": "Sometimes"}, "pullPolicy"),
 ])
 def test_a_mistake_in_the_class_is_not_the_claims(api, controller, parameters, says):
@@ -180,6 +193,15 @@ def test_a_claim_that_was_made_anew_is_another_one(api, controller):
     code, text = controller.refusal(PV)
     assert code == "NOT_FOUND" and "made anew" in text
     assert controller.create("pvc-of-another-prefix").volume_context["model"] == MODEL, "not every name has a UID in it"
+
+
+def test_a_layout_is_for_volumes_only_where_the_administrator_says(start, api):
+    controller = start(api, layouts=["/srv/models"])
+    api.claim(model="oci-layout:/var/lib/kubelet/pods/x:1")
+    code, text = controller.refusal(PV)
+    assert code == "PERMISSION_DENIED" and "policy.layouts" in text
+    assert controller.refusal(PV, model="oci-layout:/srv/models-of-others:1")[0] == "PERMISSION_DENIED"
+    assert controller.create(PV, model="oci-layout:/srv/models/x:1").volume_context["model"] == "oci-layout:/srv/models/x:1"
 
 
 # ---- the same name again
@@ -288,6 +310,14 @@ def test_a_silent_server_holds_up_nobody_else(api, controller):
         wait_until(api.asked, "the API server is asked")
         assert controller.create("pvc-2").volume_context["model"] == MODEL
         assert waiting.result()[0] == "DEADLINE_EXCEEDED"
+
+
+def test_all_that_a_call_asks_the_server_has_one_time_limit(api, controller):
+    api.claim(model=MODEL)
+    api.faults.extend([{"late": 4}, *[{"silent": True}] * 20])
+    since = time.monotonic()
+    assert controller.refusal(PV, timeout=120)[0] == "DEADLINE_EXCEEDED"
+    assert 24 < time.monotonic() - since < 27
 
 
 def test_who_stops_does_not_wait_for_a_silent_server(api, controller):

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The metrics that dashboards are built on: names, types, labels, and that they count what happened."""
+import contextlib
+import os
+import pathlib
 import re
 
 import grpc
 import pytest
 from harness.api_server import ApiServer
-from harness.process import wait_until
+from harness.process import LIBC, wait_until
 
 TYPES = {
     "cache_requests_total": "counter", "cache_models": "gauge", "cache_layers": "gauge", "cache_used_bytes": "gauge",
@@ -17,6 +20,7 @@ TYPES = {
     "build_info": "gauge", "warm_models": "gauge", "pod_events_total": "counter",
 }
 MIB = 1 << 20
+PTRACE_ATTACH, PTRACE_DETACH, WALL = 16, 17, 0x40000000
 
 
 @pytest.fixture
@@ -116,3 +120,27 @@ def test_build_info_names_version_and_io(daemon):
 def test_health_and_readiness_pages(daemon):
     assert daemon.http("/healthz")[0] == 200 and daemon.http("/readyz")[0] == 200
     assert daemon.http("/no-such-page")[0] == 404
+
+
+# ---- health
+
+
+@contextlib.contextmanager
+def stopped_thread(daemon, name):
+    """Holds one thread up, as a bug of it would, by ptrace."""
+    tid = next(int(t.name) for t in pathlib.Path(f"/proc/{daemon.process.pid}/task").iterdir() if (t / "comm").read_text().strip() == name)
+    assert LIBC.ptrace(PTRACE_ATTACH, tid, None, None) == 0
+    os.waitpid(tid, WALL)
+    try:
+        yield
+    finally:
+        assert LIBC.ptrace(PTRACE_DETACH, tid, None, None) == 0
+
+
+def test_a_daemon_of_which_a_thread_hangs_is_not_healthy(life):
+    sockets, engine = life.daemon(), life.daemon()
+    with stopped_thread(sockets, "rpc-queue"), stopped_thread(engine, "reactor"):
+        assert sockets.http("/healthz")[0] == engine.http("/healthz")[0] == 200
+        wait_until(lambda: sockets.http("/healthz")[0] == engine.http("/healthz")[0] == 503, "it is noticed", deadline=45)
+        assert "socket hangs" in sockets.http("/healthz")[1] and "the engine hangs" in engine.http("/healthz")[1]
+    wait_until(lambda: sockets.http("/healthz")[0] == engine.http("/healthz")[0] == 200, "they run again")

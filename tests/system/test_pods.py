@@ -38,6 +38,28 @@ def folders(life):
     return f"oci-layout:{layout.path}:v1"
 
 
+def refusal(daemon, model):
+    with pytest.raises(grpc.RpcError) as caught:
+        daemon.publish("v", model)
+    return caught.value.code(), caught.value.details()
+
+
+def test_layout_is_for_pods_only_where_the_administrator_says(life, folders):
+    at = life.folder()
+    listed, (directory, _) = at / "models", folders.removeprefix("oci-layout:").rsplit(":", 1)
+    listed.mkdir()
+    (listed / "link").symlink_to(directory)
+    daemon = life.daemon(policy={"layouts": [str(listed)]})
+    daemon.cli("warm", folders).ok()  # whoever is root on the node is not held to the list
+    code, text = refusal(daemon, folders)
+    assert code == Code.PERMISSION_DENIED and "policy.layouts" in text, "not from the cache either"
+    code, text = refusal(daemon, f"oci-layout:{listed}/link:v1")
+    assert code == Code.INVALID_ARGUMENT and "symbolic link" in text
+    Layout.create(listed / "own").add_image("v1", tar_of({"models/": b"", "models/a": b"a"}))
+    with daemon.published("v", f"oci-layout:{listed}/own:v1") as path:
+        assert (path / "a").read_bytes() == b"a"
+
+
 @contextlib.contextmanager
 def subpath(daemon, volume_path, folder, index):
     place = daemon.pods / "volume-subpaths" / str(index)

@@ -58,6 +58,15 @@ def test_new_list_is_not_kept_waiting_by_a_model_of_the_old_one(mapped, registry
     assert [j["reference"] for j in daemon.cli("status", "-o", "json").json()] == [registry.ref("big")], "the old one goes on"
 
 
+def test_required_model_does_not_wait_for_those_that_are_listed_before_it(mapped, registry):
+    registry.set(total="1MiB")
+    required = registry.ref("modelpacks", "raw")
+    daemon = mapped({"model": registry.ref("big")}, {"model": required, "required": True})
+    wait_until(lambda: required in here(daemon), "the required one is here")
+    wait_until(lambda: [j["reference"] for j in daemon.cli("status", "-o", "json").json()] == [registry.ref("big")], "the other one follows")
+    assert registry.ref("big") not in here(daemon)
+
+
 def test_broken_file_keeps_the_list_and_says_why(mapped, registry):
     daemon = mapped({"model": registry.ref("raw")})
     wait_until(lambda: registry.ref("raw") in here(daemon), "it is here")

@@ -30,7 +30,8 @@
 #include "tools/modelstaged/options.h"
 #include "tools/modelstaged/warmlist.h"
 
-#define GRACE_MS 2000 /* for calls in flight; those that wait for a job are cancelled then */
+#define SILENT_MAX_MS 30000 /* of a thread that beats every PULSE_MS */
+#define GRACE_MS 2000       /* for calls in flight; those that wait for a job are cancelled then */
 
 struct daemon { /* NULL: not started, or not in this role */
         struct options options;
@@ -54,9 +55,23 @@ static unsigned page_metrics(void *userdata, struct buf *body) {
         return metrics_write(body) < 0 ? 500 : 200;
 }
 
+/* Of the threads without which nothing is served; they never wait for anybody, so a daemon that is only busy
+ * hears from them all the same. */
+static const char *what_hangs(const struct daemon *d) {
+        if (d->csi_server && rpc_server_silent_ms(d->csi_server) > SILENT_MAX_MS)
+                return "the CSI socket";
+        if (d->control_server && rpc_server_silent_ms(d->control_server) > SILENT_MAX_MS)
+                return "the control socket";
+        return d->stager && stager_silent_ms(d->stager) > SILENT_MAX_MS ? "the engine" : NULL;
+}
+
 static unsigned page_health(void *userdata, struct buf *body) {
-        (void)userdata;
-        return buf_printf(body, "ok\n") < 0 ? 500 : 200;
+        const char *what = what_hangs(userdata);
+
+        if (what)
+                log_warning("%s has shown no sign of life for %d s", what, SILENT_MAX_MS / 1000);
+        (void)buf_printf(body, what ? "%s hangs\n" : "ok\n", what);
+        return what ? 503 : 200;
 }
 
 /* With kubelet registration on: not before kubelet has registered us. */

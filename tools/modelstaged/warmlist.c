@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One thread goes through the list, one model after the other, then sleeps until the file changes, until it
- * is time to try what failed again, or until it is told to stop.
+ * One thread goes through the list, one model after the other, required ones first, then sleeps until the
+ * file changes, until it is time to try what failed again, or until it is told to stop.
  *
  *   round: model, model, … --all here--> sleep --the file has changed--> round
  *     ^                 |----something failed--> sleep for a while ------> round
@@ -144,11 +144,13 @@ static enum round warm_one(struct warmlist *w, const struct settings_warm *item)
         return round;
 }
 
-static enum round warm_all(struct warmlist *w) {
+static enum round warm_those(struct warmlist *w, bool required) {
         const struct settings *s = settings_now(w);
         enum round all = ROUND_GOOD;
 
         for (size_t i = 0; i < s->n_warm; i++) {
+                if (s->warm[i].required != required)
+                        continue;
                 enum round one = look(w, 0);
 
                 if (one == ROUND_GOOD)
@@ -159,6 +161,16 @@ static enum round warm_all(struct warmlist *w) {
                         all = one;
         }
         return all;
+}
+
+/* The node keeps its start-up taint until those that are required are here, so nothing goes before them. */
+static enum round warm_all(struct warmlist *w) {
+        enum round required = warm_those(w, true);
+
+        if (required == ROUND_STALE || required == ROUND_STOP)
+                return required;
+        enum round others = warm_those(w, false);
+        return others == ROUND_GOOD ? required : others;
 }
 
 /* Until there is another list, until it is time to try again (-1: never), or until it is told to stop. */

@@ -53,7 +53,7 @@ class _Server(http.server.ThreadingHTTPServer):
 
 class ApiServer:
     """`account` is the folder that Kubernetes would mount into the pod. A fault is used up by one request:
-    {"status": 429, "headers": […], "body": …}, {"reset": True} or {"silent": True}."""
+    {"status": 429, "headers": […], "body": …}, {"reset": True}, {"silent": True}, or {"late": seconds}: then as if there were no fault."""
 
     def __init__(self, folder):
         self.folder, self.account = folder, folder / "serviceaccount"
@@ -142,7 +142,9 @@ class ApiServer:
             self.calls.append((handler.command, handler.path))
             fault = self.faults.popleft() if self.faults else None
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
-        if fault is not None:
+        if fault is not None and "late" in fault:
+            self.stopping.wait(fault.pop("late"))
+        if fault:
             self._fail(handler, fault)
         elif handler.headers.get("Authorization") not in {f"Bearer {token}" for token in self.tokens}:
             handler.send(401, status(401, "Unauthorized"))

@@ -10,13 +10,13 @@ from .process import DEADLINE, Process, wait_until
 
 
 class Controller:
-    def __init__(self, build, folder, api=None, **kubernetes):
-        """api: an ApiServer, or None for a controller without one. kubernetes: more of that section."""
+    def __init__(self, build, folder, api=None, layouts=(), **kubernetes):
+        """layouts: directories. api: an ApiServer, or None for a controller without one. kubernetes: more of that section."""
         section = {"serviceAccount": str(api.account), "apiServer": api.url} if api else {"serviceAccount": ""}
         self.build, self.folder, self.socket = build, folder, folder / "csi.sock"
         (folder / "config.yaml").write_text(json.dumps({
             "csi": {"endpoint": f"unix://{self.socket}"}, "http": {"address": "127.0.0.1:0"}, "cache": {"root": str(folder / "cache")},
-            "kubernetes": {**section, **kubernetes}, "log": {"level": "debug", "format": "json", "debug": "all"}}))
+            "kubernetes": {**section, **kubernetes}, "policy": {"layouts": list(layouts)}, "log": {"level": "debug", "format": "json", "debug": "all"}}))
         self.process = self._channel = None
         self.start()
 
@@ -58,11 +58,11 @@ class Controller:
         import csi_pb2_grpc
         return csi_pb2_grpc.ControllerStub(self._channel)
 
-    def request(self, name, claim="llama", namespace="ml", **parameters):
-        """claim None: a provisioner without --extra-create-metadata. allow="…" is the class's modelstage.io/allow."""
+    def request(self, name, claim="llama", namespace="ml", mode="MULTI_NODE_READER_ONLY", block=False, **parameters):
+        """mode, block: of the capability. claim None: a provisioner without --extra-create-metadata. allow="…" is the class's modelstage.io/allow."""
         import csi_pb2
-        capability = csi_pb2.VolumeCapability(mount=csi_pb2.VolumeCapability.MountVolume())
-        capability.access_mode.mode = csi_pb2.VolumeCapability.AccessMode.MULTI_NODE_READER_ONLY
+        kind = {"block": csi_pb2.VolumeCapability.BlockVolume()} if block else {"mount": csi_pb2.VolumeCapability.MountVolume()}
+        capability = csi_pb2.VolumeCapability(access_mode=csi_pb2.VolumeCapability.AccessMode(mode=mode), **kind)
         if "allow" in parameters:
             parameters["modelstage.io/allow"] = parameters.pop("allow")
         if claim is not None:

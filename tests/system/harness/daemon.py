@@ -11,6 +11,7 @@ import urllib.request
 
 import grpc
 
+from .layout import DATA
 from .process import DEADLINE, Process, wait_until
 
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|Assertion .* failed")
@@ -64,6 +65,7 @@ class Daemon:
             "control": {"socket": str(self.socket)},
             "cache": {"root": str(self.root), "minFree": "1%"},
             "engine": {"memory": "64MiB"},
+            "policy": {"layouts": [str(DATA), str(self.folder.parent)]},
             "registries": [{"host": host, "plainHttp": True} for host in plain_http],
             "http": {"address": "127.0.0.1:0"},
             "log": {"level": "debug", "format": "json"},

@@ -112,6 +112,7 @@ static const char documented[] =
     "  providerBinDir: \"\"\n"
     "policy:\n"
     "  allow: []\n"
+    "  layouts: []\n"
     "warm: []\n"
     "http: {address: \":9810\"}\n"
     "log: {level: info, format: auto}\n";
@@ -173,7 +174,7 @@ static void test_every_kind_of_value_is_read(void **state) {
                                    "  plainHttp: true\n"
                                    "  headers: {X-Team: ml, X.Dots: 'a: b', X-Empty: ''}\n"
                                    "- {host: Two.example.com}\n"
-                                   "policy: {allow: ['a/**', b/c]}\n"
+                                   "policy: {allow: ['a/**', b/c], layouts: [/srv/a, /]}\n"
                                    "warm: [{model: a/b:c, pin: true}, {model: d/e, required: true}]\n"
                                    "log: {debug: 'ring,fetch'}\n";
 
@@ -202,6 +203,9 @@ static void test_every_kind_of_value_is_read(void **state) {
         assert_string_equal(s->policy.allow[0], "a/**");
         assert_string_equal(s->policy.allow[1], "b/c");
         assert_null(s->policy.allow[2]);
+        assert_string_equal(s->policy.layouts[0], "/srv/a");
+        assert_string_equal(s->policy.layouts[1], "/");
+        assert_null(s->policy.layouts[2]);
         assert_int_equal(s->n_warm, 2);
         assert_true(s->warm[0].pin && !s->warm[1].pin);
         assert_true(!s->warm[0].required && s->warm[1].required);
@@ -323,6 +327,11 @@ static const struct {
         { "registries: {host: a}\n", ":1: registries: must be a list" },
         { "registries: [a]\n", ":1: registries[0]: must have keys below it" },
         { "policy:\n  allow: a/**\n", ":2: policy.allow: must be a list" },
+        { "policy:\n  layouts: [/a, srv]\n", ":2: policy.layouts[1]: \"srv\" is not an absolute path" },
+        { "policy:\n  layouts: [/srv/../etc]\n",
+          ":2: policy.layouts[0]: \"/srv/../etc\" has \".\", \"..\" or a slash too many" },
+        { "policy:\n  layouts: [/srv/]\n",
+          ":2: policy.layouts[0]: \"/srv/\" has \".\", \"..\" or a slash too many" },
         { "warm:\n- model: m\n- pin: true\n", ":3: warm[1]: has no model" },
         { "warm:\n- model: m\n  pin: 1\n", ":3: warm[0].pin: \"1\" is neither true nor false" },
         { "cache:\n  root: /a\n  root: /b\n", ":3: cache.root: is there twice" },
@@ -397,6 +406,8 @@ static void test_flags_win_over_the_file_and_are_named_in_errors(void **state) {
         assert_string_equal(s->policy.allow[0], "a/**");
         assert_string_equal(s->policy.allow[1], "b/c");
         assert_null(s->policy.allow[2]);
+        assert_int_equal(settings_set(s, "policy.layouts", "/a,/b", &e), 0);
+        assert_string_equal(s->policy.layouts[1], "/b");
         assert_int_equal(settings_set(s, "cache.root", "flag", &e), -EINVAL);
         assert_string_equal(e.text, "--cache.root: \"flag\" is not an absolute path");
         assert_string_equal(s->cache.root, "/flag");
@@ -447,6 +458,7 @@ static void test_help_and_manual_name_every_key_of_the_documented_file(void **st
                                             "engine.connectionsPerHost",
                                             "credentials.providerBinDir",
                                             "policy.allow",
+                                            "policy.layouts",
                                             "http.address",
                                             "log.debug" };
         char *help = NULL, *manual = NULL;

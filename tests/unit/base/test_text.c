@@ -228,6 +228,24 @@ static void test_names_of_kubernetes_objects_are_known(void **state) {
         assert_false(text_is_dns_subdomain("a\0b", 3));
 }
 
+/* random() would give the same sequence to every process. */
+static void test_jitter_is_within_its_bounds_and_another_each_time(void **state) {
+        int64_t first, second;
+
+        (void)state;
+        for (size_t i = 0; i < 1000; i++) {
+                int64_t wait = time_jitter(100);
+
+                assert_true(wait >= 50 && wait <= 100);
+        }
+        assert_int_equal(time_jitter(0), 0);
+        srandom(1);
+        first = time_jitter(INT64_MAX);
+        srandom(1);
+        second = time_jitter(INT64_MAX);
+        assert_true(first != second);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_sizes_are_read_as_people_write_them),
@@ -236,6 +254,7 @@ int main(void) {
                 cmocka_unit_test(test_what_is_written_can_be_read_again),
                 cmocka_unit_test(test_durations_and_times_are_written),
                 cmocka_unit_test(test_clocks_run),
+                cmocka_unit_test(test_jitter_is_within_its_bounds_and_another_each_time),
                 cmocka_unit_test(test_utf8_is_what_the_standard_says),
                 cmocka_unit_test(test_split_trims_and_drops_what_is_empty),
                 cmocka_unit_test(test_starts_and_ends),

@@ -86,7 +86,7 @@ static void test_a_tag_names_its_entry(void **state) {
         struct digest digest, expected = empty_digest();
         struct layout *l = *state;
 
-        assert_int_equal(oci_layout_resolve(&digest, l->reference, &l->e), 0);
+        assert_int_equal(oci_layout_resolve(&digest, l->reference, NULL, &l->e), 0);
         assert_true(digest_equal(&digest, &expected));
 }
 
@@ -95,7 +95,7 @@ static void test_an_unknown_tag_is_told_which_there_are(void **state) {
         struct digest digest;
 
         refer(l, ":c");
-        assert_true(oci_layout_resolve(&digest, l->reference, &l->e) < 0);
+        assert_true(oci_layout_resolve(&digest, l->reference, NULL, &l->e) < 0);
         assert_int_equal(l->e.kind, ERROR_NOT_FOUND);
         assert_non_null(strstr(l->e.text, "a, b"));
 }
@@ -105,10 +105,10 @@ static void test_without_a_tag_there_must_be_one_entry(void **state) {
         struct digest digest;
 
         refer(l, "");
-        assert_true(oci_layout_resolve(&digest, l->reference, &l->e) < 0);
+        assert_true(oci_layout_resolve(&digest, l->reference, NULL, &l->e) < 0);
         assert_int_equal(l->e.kind, ERROR_NOT_FOUND);
         put(l, "index.json", INDEX(ENTRY("a")));
-        assert_int_equal(oci_layout_resolve(&digest, l->reference, &l->e), 0);
+        assert_int_equal(oci_layout_resolve(&digest, l->reference, NULL, &l->e), 0);
 }
 
 static void test_an_entry_with_a_wrong_size_is_refused(void **state) {
@@ -119,7 +119,7 @@ static void test_an_entry_with_a_wrong_size_is_refused(void **state) {
             INDEX(
                 "{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"sha256:" EMPTY_HEX
                 "\",\"size\":3,\"annotations\":{\"org.opencontainers.image.ref.name\":\"a\"}}"));
-        assert_true(oci_layout_resolve(&digest, l->reference, &l->e) < 0);
+        assert_true(oci_layout_resolve(&digest, l->reference, NULL, &l->e) < 0);
         assert_int_equal(l->e.kind, ERROR_DATA_LOSS);
         assert_non_null(strstr(l->e.text, "its manifest has 2 bytes and index.json says 3"));
 }
@@ -130,7 +130,7 @@ static void test_a_digest_needs_no_entry(void **state) {
 
         refer(l, "@sha256:" EMPTY_HEX);
         put(l, "index.json", INDEX(""));
-        assert_int_equal(oci_layout_resolve(&digest, l->reference, &l->e), 0);
+        assert_int_equal(oci_layout_resolve(&digest, l->reference, NULL, &l->e), 0);
 }
 
 static void test_a_directory_that_is_not_there_is_not_found(void **state) {
@@ -138,7 +138,7 @@ static void test_a_directory_that_is_not_there_is_not_found(void **state) {
         struct digest digest;
 
         refer(l, "/nothing:a");
-        assert_true(oci_layout_resolve(&digest, l->reference, &l->e) < 0);
+        assert_true(oci_layout_resolve(&digest, l->reference, NULL, &l->e) < 0);
         assert_int_equal(l->e.kind, ERROR_NOT_FOUND);
 }
 
@@ -147,10 +147,10 @@ static void test_a_directory_that_is_no_layout_is_refused(void **state) {
         struct digest digest;
 
         put(l, "oci-layout", "{\"imageLayoutVersion\":\"2.0.0\"}");
-        assert_true(oci_layout_resolve(&digest, l->reference, &l->e) < 0);
+        assert_true(oci_layout_resolve(&digest, l->reference, NULL, &l->e) < 0);
         assert_int_equal(l->e.kind, ERROR_INVALID);
         assert_int_equal(unlinkat(l->fd, "oci-layout", 0), 0);
-        assert_true(oci_layout_resolve(&digest, l->reference, &l->e) < 0);
+        assert_true(oci_layout_resolve(&digest, l->reference, NULL, &l->e) < 0);
         assert_int_equal(l->e.kind, ERROR_NOT_FOUND);
 }
 
@@ -163,9 +163,53 @@ static void test_symbolic_links_are_not_followed(void **state) {
 
                 assert_int_equal(unlinkat(l->fd, names[i], 0), 0);
                 assert_int_equal(symlinkat("/etc/passwd", l->fd, names[i]), 0);
-                assert_true(oci_layout_resolve(&digest, l->reference, &l->e) < 0);
+                assert_true(oci_layout_resolve(&digest, l->reference, NULL, &l->e) < 0);
                 assert_non_null(strstr(l->e.text, names[i]));
         }
+}
+
+static void test_only_what_is_below_a_listed_directory_is_listed(void **state) {
+        static const struct {
+                const char *dir, *listed;
+                bool is_listed;
+        } cases[] = {
+                { "oci-layout:/srv/models/x:1", "/srv/models", true },
+                { "oci-layout:/srv/models:1", "/srv/models", true },
+                { "oci-layout:/srv/models-of-others:1", "/srv/models", false },
+                { "oci-layout:/srv:1", "/srv/models", false },
+                { "oci-layout:/var/x:1", "/", true },
+                { "oci-layout:/x:1", "/x/y", false },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                char *listed[] = { (char *)"/nowhere", (char *)cases[i].listed, NULL }, *none[] = { NULL };
+                _cleanup_(oci_reference_freep) struct oci_reference *r = NULL;
+
+                assert_int_equal(oci_reference_parse(&r, cases[i].dir, NULL), 0);
+                assert_int_equal(oci_layout_is_listed(r, listed), cases[i].is_listed);
+                assert_false(oci_layout_is_listed(r, none) || oci_layout_is_listed(r, NULL));
+        }
+}
+
+/* What a tenant writes below a listed directory does not lead out of it. */
+static void test_no_link_leads_out_of_a_listed_directory(void **state) {
+        struct layout *l = *state;
+        char *listed[] = { l->dir, NULL };
+        struct digest digest;
+
+        assert_int_equal(oci_layout_resolve(&digest, l->reference, listed, &l->e), 0);
+        assert_int_equal(mkdirat(l->fd, "tenant", 0755), 0);
+        assert_int_equal(symlinkat(l->dir, l->fd, "tenant/link"), 0);
+        refer(l, "/tenant/link:a");
+        assert_int_equal(oci_layout_resolve(&digest, l->reference, NULL, &l->e), 0);
+        assert_true(oci_layout_resolve(&digest, l->reference, listed, &l->e) < 0);
+        assert_int_equal(l->e.kind, ERROR_INVALID);
+        assert_non_null(strstr(l->e.text, "symbolic link"));
+        refer(l, "/tenant/nothing:a");
+        assert_true(oci_layout_resolve(&digest, l->reference, listed, &l->e) < 0);
+        assert_int_equal(l->e.kind, ERROR_NOT_FOUND);
+        assert_non_null(strstr(l->e.text, "there is no directory"));
 }
 
 static void test_a_pipe_does_not_hold_anybody_up(void **state) {
@@ -175,7 +219,7 @@ static void test_a_pipe_does_not_hold_anybody_up(void **state) {
 
         assert_int_equal(unlinkat(l->fd, BLOB, 0), 0);
         assert_int_equal(mkfifoat(l->fd, BLOB, 0644), 0);
-        assert_true(oci_layout_open(l->reference, &digest, &size, &l->e) < 0);
+        assert_true(oci_layout_open(l->reference, NULL, &digest, &size, &l->e) < 0);
         assert_int_equal(l->e.kind, ERROR_INVALID);
 }
 
@@ -185,15 +229,15 @@ static void test_a_blob_is_verified_when_it_is_read(void **state) {
         char *data = NULL;
         size_t len = 0;
 
-        assert_int_equal(oci_layout_read(&data, &len, l->reference, &digest, 2, &l->e), 0);
+        assert_int_equal(oci_layout_read(&data, &len, l->reference, NULL, &digest, 2, &l->e), 0);
         assert_int_equal(len, 2);
         assert_string_equal(data, EMPTY);
         free(data);
         data = NULL;
-        assert_true(oci_layout_read(&data, &len, l->reference, &digest, 1, &l->e) < 0);
+        assert_true(oci_layout_read(&data, &len, l->reference, NULL, &digest, 1, &l->e) < 0);
         assert_int_equal(l->e.kind, ERROR_INVALID);
         put(l, BLOB, "[]");
-        assert_true(oci_layout_read(&data, &len, l->reference, &digest, 2, &l->e) < 0);
+        assert_true(oci_layout_read(&data, &len, l->reference, NULL, &digest, 2, &l->e) < 0);
         assert_int_equal(l->e.kind, ERROR_DATA_LOSS);
         assert_null(data);
 }
@@ -283,6 +327,9 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_a_directory_that_is_no_layout_is_refused, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(test_symbolic_links_are_not_followed, set_up, tear_down),
+                cmocka_unit_test(test_only_what_is_below_a_listed_directory_is_listed),
+                cmocka_unit_test_setup_teardown(test_no_link_leads_out_of_a_listed_directory, set_up,
+                                                tear_down),
                 cmocka_unit_test_setup_teardown(test_a_pipe_does_not_hold_anybody_up, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_blob_is_verified_when_it_is_read, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_blob_of_a_layout_is_a_file, set_up, tear_down),

@@ -38,6 +38,9 @@ schema refuses it in `config`; the rest of `config` goes through as it is.
 {{- define "modelstage.configCommon" -}}
 {{- $c := deepCopy (.Values.config | default dict) -}}
 {{- $_ := set $c "http" (dict "address" (printf ":%d" (int .Values.http.port))) -}}
+{{- with .Values.node.hostPaths -}}
+{{- $_ := set $c "policy" (merge (dict "layouts" .) ($c.policy | default dict)) -}}
+{{- end -}}
 {{- toYaml $c -}}
 {{- end -}}
 
