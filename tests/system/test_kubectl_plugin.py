@@ -309,14 +309,57 @@ def test_the_running_agent_is_taken_while_the_old_one_ends(life, cluster, regist
     assert [new in c["argv"] for c in cluster.calls("exec")] == [True]
 
 
-def test_two_installations_are_told_apart_by_the_namespace(life, cluster, registry):
+RELEASE = "meta.helm.sh/release-namespace"
+
+
+def test_credentials_go_to_no_pod_outside_of_the_installation(life, cluster, nodes, registry):
+    """Anybody may put the agents' labels on a pod of theirs."""
+    cluster.node("gpu-c")
+    cluster.agent("gpu-c", life.daemon(registry), namespace="tenant")
+    cluster.agent("gpu-a", life.daemon(registry), namespace="tenant")
+    config = life.folder() / "config.json"
+    config.write_text(json.dumps({"auths": {registry.host: {"username": USER, "password": PASSWORD}}}))
+    chosen = [f"--node={name}" for name in ("gpu-a", "gpu-b", "gpu-c")]
+    done = cluster.run("warm", "-o", "json", "--docker-config", config, *chosen, registry.ref("raw"))
+    assert {n: i["error"] for n, i in by_node(json.loads(done.stdout)).items()} == {
+        "gpu-a": None, "gpu-b": None, "gpu-c": "no agent on this node"}
+    assert not any("tenant" in call["argv"] for call in cluster.calls("exec"))
+
+
+@pytest.mark.parametrize("owners", [
+    None, [], [{"kind": "ReplicaSet", "controller": True}], [{"kind": "DaemonSet", "controller": False}], [{"kind": "DaemonSet"}]])
+def test_a_pod_of_no_daemon_set_is_no_agent(life, cluster, nodes, registry, owners):
+    cluster.node("gpu-c")
+    cluster.agent("gpu-c", life.daemon(registry), ownerReferences=owners)
+    done = cluster.run("ls", "--node", "gpu-a", "--node", "gpu-c")
+    assert done.status == 1 and "gpu-c: no agent on this node" in done.stderr
+    assert len(cluster.calls("exec")) == 1
+
+
+def test_the_release_says_where_the_agents_are(life, cluster, registry):
+    cluster.installed(**{RELEASE: "two"})
     cluster.node("gpu-a")
-    cluster.agent("gpu-a", life.daemon(registry), namespace="one")
-    cluster.agent("gpu-a", life.daemon(registry), namespace="two")
+    for namespace in ("one", "two"):
+        cluster.agent("gpu-a", life.daemon(registry), namespace=namespace)
+    cluster.run("ls").ok()
+    cluster.run("ls", "-n", "one").ok()
+    assert [("one" in c["argv"], "two" in c["argv"]) for c in cluster.calls("exec")] == [(False, True), (True, False)]
+
+
+@pytest.mark.parametrize("how", [{"driver": False}, {}, {RELEASE: ""}, {RELEASE: None}])
+def test_without_a_release_the_namespace_must_be_said(cluster, nodes, how):
+    cluster.installed(**how)
     done = cluster.run("ls")
-    assert done.status == 1 and "one and two: choose with -n" in done.stdout
-    cluster.run("ls", "-n", "two").ok()
-    assert "two" in cluster.calls("exec")[-1]["argv"]
+    assert (done.status, done.stdout) == (2, "") and "-n" in done.stderr and "csi.modelstage.io" in done.stderr
+    assert cluster.calls("exec") == []
+    cluster.run("ls", "-n", "modelstage").ok()
+
+
+def test_who_may_not_see_the_driver_says_the_namespace(cluster, nodes):
+    cluster.forbid("csidrivers")
+    done = cluster.run("ls")
+    assert (done.status, done.stdout) == (3, "") and "Forbidden" in done.stderr and "-n NAMESPACE" in done.stderr
+    cluster.run("ls", "-n", "modelstage").ok()
 
 
 def test_a_cluster_without_agents_says_so(cluster):

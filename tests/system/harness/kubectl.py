@@ -32,7 +32,7 @@ def recorded(name):
 class Cluster:
     def __init__(self, build, folder):
         self.folder, self.log = folder, folder / "calls"
-        self.world = {"nodes": [], "pods": [], "sockets": {}, "cli": [*wrapper(), str(build / "modelstage")],
+        self.world = {"nodes": [], "pods": [], "csidrivers": [recorded("csidriver.json")], "sockets": {}, "cli": [*wrapper(), str(build / "modelstage")],
                       "log": str(self.log)}
         self.log.touch()
         self.bin = folder / "bin"
@@ -52,6 +52,17 @@ class Cluster:
         node["metadata"]["name"] = name
         node["metadata"]["labels"].update({"kubernetes.io/hostname": name, **labels})
         self.world["nodes"].append(node)
+        self._write()
+
+    def installed(self, *, driver=True, **annotations):
+        """Otherwise than by helm into the namespace modelstage. driver: whether there is a CSIDriver, with these annotations."""
+        found = recorded("csidriver.json")
+        found["metadata"]["annotations"] = annotations
+        self.world["csidrivers"] = [found] if driver else []
+        self._write()
+
+    def forbid(self, kind):
+        self.world["forbidden"] = [kind]
         self._write()
 
     def agent(self, node, daemon=None, namespace="modelstage", state=None, **metadata):
