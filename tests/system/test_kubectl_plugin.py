@@ -377,6 +377,76 @@ def test_a_pod_that_is_gone_by_now_is_a_failed_row(cluster, nodes, registry):
         "node": "gpu-c", "error": "error: unable to upgrade connection: container not found"}
 
 
+# ---- agents that are broken
+
+
+COMMANDS = {"warm": ["r.example/x:1"], "rm": ["r.example/x:1"], "ls": [], "status": [], "version": []}
+NONSENSE = ["", "{}", "[1]", "[{}]", "5", '"x"', "null", "NaN", "[NaN]", "[Infinity]", "[1e999]", "[" * 20000, "[[]]", "\xff", "{",
+            "9" * 5000, json.dumps([{"reference": 5}]), json.dumps({"version": "1", "daemonVersion": [], "io": "io_uring"})]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_answer_that_makes_no_sense_fails_its_row_alone(cluster, nodes, registry, command):
+    texts = [*NONSENSE, *(["[]"] if command in ("warm", "rm") else [])]
+    for i, text in enumerate(texts):
+        cluster.node(f"odd-{i:02}")
+        cluster.agent(f"odd-{i:02}", answer={"text": text})
+    reference = [registry.ref("raw")] if COMMANDS[command] else []
+    if command == "rm":
+        cluster.run("warm", "--node", "gpu-a", *reference).ok()
+    done = cluster.run(command, "-o", "json", *reference)
+    errors = {i["node"]: i.get("error") for i in json.loads(done.stdout)}
+    assert done.status == 1 and errors.get("gpu-a") is None
+    assert {n: e for n, e in errors.items() if n.startswith("odd")} == {
+        f"odd-{i:02}": "the agent's answer makes no sense" for i in range(len(texts))}
+    lines = cluster.run(command, *reference).stdout.splitlines()
+    assert sum(line.endswith("failed: the agent's answer makes no sense") for line in lines) == len(texts)
+
+
+JOB = {"reference": "x:1", "digest": None, "state": "fetching", "done": 1, "size": 2, "rate": 3, "eta": 1.5, "error": None}
+MODEL = {"reference": "x:1", "digest": None, "size": 1, "hits": 0, "mounts": 0, "pinned": False, "state": "ready",
+         "error": None}
+WARMED = {"reference": "x:1", "digest": None, "result": "miss", "bytes": 1, "fetched": 1, "seconds": 0.5}
+VERSIONS = {"version": "1", "daemonVersion": "1", "io": "epoll"}
+REMOVED = {"reference": "x:1", "digest": "sha256:0", "freed": 1}
+GOOD = {"status": JOB, "ls": MODEL, "warm": WARMED, "version": VERSIONS, "rm": REMOVED}
+
+
+def deep(levels):
+    return json.loads("[" * levels + "]" * levels)
+
+
+@pytest.mark.parametrize("command, changes", [
+    *((c, {"size": v}) for c in ("status", "ls") for v in (None, "1", 1.5, True, 1 << 64)),
+    *((c, {"reference": v}) for c in ("status", "ls") for v in (None, 1, ["x"])),
+    ("status", {"eta": "1"}), ("status", {"eta": -1}), ("status", {"eta": 1e300}), ("status", {"rate": []}),
+    ("status", {"error": {}}), ("ls", {"pinned": 1}), ("ls", {"digest": 1}), ("ls", {"error": 1}), ("ls", {"more": deep(200)}),
+    ("warm", {"seconds": None}), ("warm", {"seconds": 1e300}), ("warm", {"result": None}), ("warm", {"bytes": "1"}),
+    ("rm", {"freed": None}), ("version", {"io": 1}), ("version", {"daemonVersion": False})])
+def test_what_a_key_may_be(plugin, command, changes):
+    shape = plugin.SHAPES[command]
+    good, bad = GOOD[command], dict(GOOD[command], **changes)
+    assert shape(good if command == "version" else [good]) and not shape(bad if command == "version" else [bad])
+
+
+@pytest.mark.parametrize("command", ["ls", "status", "warm"])
+def test_extreme_numbers_are_written(cluster, command):
+    large = {k: (1 << 63) - 1 if isinstance(v, int) else 1e-300 for k, v in GOOD[command].items() if type(v) in (int, float)}
+    cluster.node("a")
+    cluster.agent("a", answer={"text": json.dumps([dict(GOOD[command], **large)])})
+    assert "EiB" in cluster.run(command, *COMMANDS[command]).ok().stdout
+
+
+def test_an_agent_cannot_speak_for_another_node(cluster):
+    for command, good in GOOD.items():
+        cluster.world.update(nodes=[], pods=[])
+        cluster.node("a")
+        lie = dict(good, node="b", error=None, more=1)
+        cluster.agent("a", answer={"text": json.dumps(lie if command == "version" else [lie])})
+        item, = cluster.run(command, "-o", "json", *COMMANDS[command]).json()
+        assert item["node"] == "a" and item["reference" if command in ("warm", "rm") else "more"] in ("r.example/x:1", 1)
+
+
 # ---- rm
 
 
