@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from harness.daemon import wrapper
@@ -437,6 +438,73 @@ def test_extreme_numbers_are_written(cluster, command):
     assert "EiB" in cluster.run(command, *COMMANDS[command]).ok().stdout
 
 
+def test_an_answer_without_an_end_fails_its_row_and_is_not_kept(cluster, nodes):
+    cluster.node("odd")
+    cluster.agent("odd", answer={"text": " " * MIB, "repeat": 1 << 20})
+    with cluster.start("ls", "-o", "json") as plugin:
+        out = plugin.stdout.read()
+        _, status, usage = os.wait4(plugin.pid, 0)
+        plugin.returncode = os.waitstatus_to_exitcode(status)
+        assert "Traceback" not in plugin.stderr.read()
+    assert plugin.returncode == 1 and json.loads(out) == [{"node": "odd", "error": "the agent's answer is longer than 16.0 MiB"}]
+    assert usage.ru_maxrss < 128 * 1024
+    for call in cluster.calls("exec"):
+        assert not os.path.exists(f"/proc/{call['pid']}")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_node_that_hangs_fails_after_the_time_limit(cluster, nodes, registry, command):
+    cluster.node("odd")
+    cluster.agent("odd", answer={"text": "[", "hang": True})
+    reference = [registry.ref("raw")] if COMMANDS[command] else []
+    done = cluster.run(command, "--timeout", "4", "-o", "json", *reference, deadline=60)
+    assert done.status == 1
+    assert {i["node"]: i.get("error") for i in json.loads(done.stdout)}["odd"] == "no answer in 4.0s"
+    assert not any(os.path.exists(f"/proc/{call['pid']}") for call in cluster.calls("exec"))
+
+
+def test_all_but_warm_have_a_time_limit(plugin):
+    limits = {c: plugin.parse([c, *COMMANDS[c]]).timeout for c in COMMANDS}
+    assert limits == {"warm": None, "rm": 60, "ls": 60, "status": 60, "version": 60}
+    assert [plugin.parse(["warm", "x", "--timeout", t]).timeout for t in ("90", "90s", "2m", "1h")] == [90, 90, 120, 3600]
+    for wrong in ("0", "-1", "1.5", "x", "", "1d", "9" * 400, "\u0661"):
+        with pytest.raises(SystemExit):
+            plugin.parse(["ls", f"--timeout={wrong}"])
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "rm"])
+@pytest.mark.parametrize("output", ["json", "table"])
+def test_interrupt_prints_the_rows_that_have_ended(cluster, nodes, registry, command, output):
+    nodes["gpu-b"].stop()
+    cluster.node("odd")
+    cluster.agent("odd", answer={"text": "[", "hang": True})
+    if command == "ls":
+        nodes["gpu-a"].cli("warm", registry.ref("raw")).ok()
+    with cluster.start(command, "-o", output, *([registry.ref("raw")] if COMMANDS[command] else [])) as plugin:
+        wait_until(lambda: cluster.events().count("end") == 2, "two of three nodes have answered")
+        time.sleep(0.5)
+        plugin.send_signal(signal.SIGINT)
+        out, errors = plugin.communicate(timeout=120)
+    assert plugin.returncode == 130 and "Traceback" not in errors
+    assert "2 of 3 done, 1 failed when it was interrupted" in errors and "gpu-b: " in errors
+    named = {i["node"] for i in json.loads(out)} if output == "json" else {line.split()[0] for line in out.splitlines()[1:]}
+    named -= {"NODE"}
+    assert named == ({"gpu-b"} if (command, output) == ("status", "json") else {"gpu-a", "gpu-b"})
+
+
+def test_interrupt_of_rm_prints_the_rows_that_have_ended(cluster, nodes, registry):
+    nodes["gpu-a"].cli("warm", registry.ref("raw")).ok()
+    cluster.node("odd")
+    cluster.agent("odd", answer={"hang": True})
+    with cluster.start("rm", "-o", "json", registry.ref("raw")) as plugin:
+        wait_until(lambda: cluster.events().count("end") == 2, "two of three nodes have answered")
+        time.sleep(0.5)
+        plugin.send_signal(signal.SIGINT)
+        out, _ = plugin.communicate(timeout=120)
+    assert plugin.returncode == 130
+    assert {i["node"]: i["result"] for i in json.loads(out)} == {"gpu-a": "removed", "gpu-b": "absent"}
+
+
 def test_an_agent_cannot_speak_for_another_node(cluster):
     for command, good in GOOD.items():
         cluster.world.update(nodes=[], pods=[])
@@ -551,7 +619,7 @@ def test_a_missing_kubectl_is_status_3(cluster):
 
 @pytest.mark.parametrize("args", [
     (), ("wram", "x"), ("warm",), ("ls", "x"), ("warm", "--no-such-flag", "x"), ("warm", "-o", "xml", "x"),
-    ("warm", "--pull", "never", "x"), ("ls", "--parallel", "0"), ("ls", "--node", "a", "-l", "b"), ("help", "wram")])
+    ("warm", "--pull", "never", "x"), ("ls", "--parallel", "0"), ("ls", "--timeout", "0"), ("ls", "--node", "a", "-l", "b"), ("help", "wram")])
 def test_wrong_usage_is_status_2_and_asks_nobody(cluster, args):
     done = cluster.run(*args)
     assert (done.status, done.stdout) == (2, "") and done.stderr != ""
