@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from harness.daemon import wrapper
@@ -309,14 +310,57 @@ def test_the_running_agent_is_taken_while_the_old_one_ends(life, cluster, regist
     assert [new in c["argv"] for c in cluster.calls("exec")] == [True]
 
 
-def test_two_installations_are_told_apart_by_the_namespace(life, cluster, registry):
+RELEASE = "meta.helm.sh/release-namespace"
+
+
+def test_credentials_go_to_no_pod_outside_of_the_installation(life, cluster, nodes, registry):
+    """Anybody may put the agents' labels on a pod of theirs."""
+    cluster.node("gpu-c")
+    cluster.agent("gpu-c", life.daemon(registry), namespace="tenant")
+    cluster.agent("gpu-a", life.daemon(registry), namespace="tenant")
+    config = life.folder() / "config.json"
+    config.write_text(json.dumps({"auths": {registry.host: {"username": USER, "password": PASSWORD}}}))
+    chosen = [f"--node={name}" for name in ("gpu-a", "gpu-b", "gpu-c")]
+    done = cluster.run("warm", "-o", "json", "--docker-config", config, *chosen, registry.ref("raw"))
+    assert {n: i["error"] for n, i in by_node(json.loads(done.stdout)).items()} == {
+        "gpu-a": None, "gpu-b": None, "gpu-c": "no agent on this node"}
+    assert not any("tenant" in call["argv"] for call in cluster.calls("exec"))
+
+
+@pytest.mark.parametrize("owners", [
+    None, [], [{"kind": "ReplicaSet", "controller": True}], [{"kind": "DaemonSet", "controller": False}], [{"kind": "DaemonSet"}]])
+def test_a_pod_of_no_daemon_set_is_no_agent(life, cluster, nodes, registry, owners):
+    cluster.node("gpu-c")
+    cluster.agent("gpu-c", life.daemon(registry), ownerReferences=owners)
+    done = cluster.run("ls", "--node", "gpu-a", "--node", "gpu-c")
+    assert done.status == 1 and "gpu-c: no agent on this node" in done.stderr
+    assert len(cluster.calls("exec")) == 1
+
+
+def test_the_release_says_where_the_agents_are(life, cluster, registry):
+    cluster.installed(**{RELEASE: "two"})
     cluster.node("gpu-a")
-    cluster.agent("gpu-a", life.daemon(registry), namespace="one")
-    cluster.agent("gpu-a", life.daemon(registry), namespace="two")
+    for namespace in ("one", "two"):
+        cluster.agent("gpu-a", life.daemon(registry), namespace=namespace)
+    cluster.run("ls").ok()
+    cluster.run("ls", "-n", "one").ok()
+    assert [("one" in c["argv"], "two" in c["argv"]) for c in cluster.calls("exec")] == [(False, True), (True, False)]
+
+
+@pytest.mark.parametrize("how", [{"driver": False}, {}, {RELEASE: ""}, {RELEASE: None}])
+def test_without_a_release_the_namespace_must_be_said(cluster, nodes, how):
+    cluster.installed(**how)
     done = cluster.run("ls")
-    assert done.status == 1 and "one and two: choose with -n" in done.stdout
-    cluster.run("ls", "-n", "two").ok()
-    assert "two" in cluster.calls("exec")[-1]["argv"]
+    assert (done.status, done.stdout) == (2, "") and "-n" in done.stderr and "csi.modelstage.io" in done.stderr
+    assert cluster.calls("exec") == []
+    cluster.run("ls", "-n", "modelstage").ok()
+
+
+def test_who_may_not_see_the_driver_says_the_namespace(cluster, nodes):
+    cluster.forbid("csidrivers")
+    done = cluster.run("ls")
+    assert (done.status, done.stdout) == (3, "") and "Forbidden" in done.stderr and "-n NAMESPACE" in done.stderr
+    cluster.run("ls", "-n", "modelstage").ok()
 
 
 def test_a_cluster_without_agents_says_so(cluster):
@@ -332,6 +376,143 @@ def test_a_pod_that_is_gone_by_now_is_a_failed_row(cluster, nodes, registry):
     assert done.status == 1
     assert by_node(json.loads(done.stdout))["gpu-c"] == {
         "node": "gpu-c", "error": "error: unable to upgrade connection: container not found"}
+
+
+# ---- agents that are broken
+
+
+COMMANDS = {"warm": ["r.example/x:1"], "rm": ["r.example/x:1"], "ls": [], "status": [], "version": []}
+NONSENSE = ["", "{}", "[1]", "[{}]", "5", '"x"', "null", "NaN", "[NaN]", "[Infinity]", "[1e999]", "[" * 20000, "[[]]", "\xff", "{",
+            "9" * 5000, json.dumps([{"reference": 5}]), json.dumps({"version": "1", "daemonVersion": [], "io": "io_uring"})]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_answer_that_makes_no_sense_fails_its_row_alone(cluster, nodes, registry, command):
+    texts = [*NONSENSE, *(["[]"] if command in ("warm", "rm") else [])]
+    for i, text in enumerate(texts):
+        cluster.node(f"odd-{i:02}")
+        cluster.agent(f"odd-{i:02}", answer={"text": text})
+    reference = [registry.ref("raw")] if COMMANDS[command] else []
+    if command == "rm":
+        cluster.run("warm", "--node", "gpu-a", *reference).ok()
+    done = cluster.run(command, "-o", "json", *reference)
+    errors = {i["node"]: i.get("error") for i in json.loads(done.stdout)}
+    assert done.status == 1 and errors.get("gpu-a") is None
+    assert {n: e for n, e in errors.items() if n.startswith("odd")} == {
+        f"odd-{i:02}": "the agent's answer makes no sense" for i in range(len(texts))}
+    lines = cluster.run(command, *reference).stdout.splitlines()
+    assert sum(line.endswith("failed: the agent's answer makes no sense") for line in lines) == len(texts)
+
+
+JOB = {"reference": "x:1", "digest": None, "state": "fetching", "done": 1, "size": 2, "rate": 3, "eta": 1.5, "error": None}
+MODEL = {"reference": "x:1", "digest": None, "size": 1, "hits": 0, "mounts": 0, "pinned": False, "state": "ready",
+         "error": None}
+WARMED = {"reference": "x:1", "digest": None, "result": "miss", "bytes": 1, "fetched": 1, "seconds": 0.5}
+VERSIONS = {"version": "1", "daemonVersion": "1", "io": "epoll"}
+REMOVED = {"reference": "x:1", "digest": "sha256:0", "freed": 1}
+GOOD = {"status": JOB, "ls": MODEL, "warm": WARMED, "version": VERSIONS, "rm": REMOVED}
+
+
+def deep(levels):
+    return json.loads("[" * levels + "]" * levels)
+
+
+@pytest.mark.parametrize("command, changes", [
+    *((c, {"size": v}) for c in ("status", "ls") for v in (None, "1", 1.5, True, 1 << 64)),
+    *((c, {"reference": v}) for c in ("status", "ls") for v in (None, 1, ["x"])),
+    ("status", {"eta": "1"}), ("status", {"eta": -1}), ("status", {"eta": 1e300}), ("status", {"rate": []}),
+    ("status", {"error": {}}), ("ls", {"pinned": 1}), ("ls", {"digest": 1}), ("ls", {"error": 1}), ("ls", {"more": deep(200)}),
+    ("warm", {"seconds": None}), ("warm", {"seconds": 1e300}), ("warm", {"result": None}), ("warm", {"bytes": "1"}),
+    ("rm", {"freed": None}), ("version", {"io": 1}), ("version", {"daemonVersion": False})])
+def test_what_a_key_may_be(plugin, command, changes):
+    shape = plugin.SHAPES[command]
+    good, bad = GOOD[command], dict(GOOD[command], **changes)
+    assert shape(good if command == "version" else [good]) and not shape(bad if command == "version" else [bad])
+
+
+@pytest.mark.parametrize("command", ["ls", "status", "warm"])
+def test_extreme_numbers_are_written(cluster, command):
+    large = {k: (1 << 63) - 1 if isinstance(v, int) else 1e-300 for k, v in GOOD[command].items() if type(v) in (int, float)}
+    cluster.node("a")
+    cluster.agent("a", answer={"text": json.dumps([dict(GOOD[command], **large)])})
+    assert "EiB" in cluster.run(command, *COMMANDS[command]).ok().stdout
+
+
+def test_an_answer_without_an_end_fails_its_row_and_is_not_kept(cluster, nodes):
+    cluster.node("odd")
+    cluster.agent("odd", answer={"text": " " * MIB, "repeat": 1 << 20})
+    with cluster.start("ls", "-o", "json") as plugin:
+        out = plugin.stdout.read()
+        _, status, usage = os.wait4(plugin.pid, 0)
+        plugin.returncode = os.waitstatus_to_exitcode(status)
+        assert "Traceback" not in plugin.stderr.read()
+    assert plugin.returncode == 1 and json.loads(out) == [{"node": "odd", "error": "the agent's answer is longer than 16.0 MiB"}]
+    assert usage.ru_maxrss < 128 * 1024
+    for call in cluster.calls("exec"):
+        assert not os.path.exists(f"/proc/{call['pid']}")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_node_that_hangs_fails_after_the_time_limit(cluster, nodes, registry, command):
+    cluster.node("odd")
+    cluster.agent("odd", answer={"text": "[", "hang": True})
+    reference = [registry.ref("raw")] if COMMANDS[command] else []
+    done = cluster.run(command, "--timeout", "4", "-o", "json", *reference, deadline=60)
+    assert done.status == 1
+    assert {i["node"]: i.get("error") for i in json.loads(done.stdout)}["odd"] == "no answer in 4.0s"
+    assert not any(os.path.exists(f"/proc/{call['pid']}") for call in cluster.calls("exec"))
+
+
+def test_all_but_warm_have_a_time_limit(plugin):
+    limits = {c: plugin.parse([c, *COMMANDS[c]]).timeout for c in COMMANDS}
+    assert limits == {"warm": None, "rm": 60, "ls": 60, "status": 60, "version": 60}
+    assert [plugin.parse(["warm", "x", "--timeout", t]).timeout for t in ("90", "90s", "2m", "1h")] == [90, 90, 120, 3600]
+    for wrong in ("0", "-1", "1.5", "x", "", "1d", "9" * 400, "\u0661"):
+        with pytest.raises(SystemExit):
+            plugin.parse(["ls", f"--timeout={wrong}"])
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "rm"])
+@pytest.mark.parametrize("output", ["json", "table"])
+def test_interrupt_prints_the_rows_that_have_ended(cluster, nodes, registry, command, output):
+    nodes["gpu-b"].stop()
+    cluster.node("odd")
+    cluster.agent("odd", answer={"text": "[", "hang": True})
+    if command == "ls":
+        nodes["gpu-a"].cli("warm", registry.ref("raw")).ok()
+    with cluster.start(command, "-o", output, *([registry.ref("raw")] if COMMANDS[command] else [])) as plugin:
+        wait_until(lambda: cluster.events().count("end") == 2, "two of three nodes have answered")
+        time.sleep(0.5)
+        plugin.send_signal(signal.SIGINT)
+        out, errors = plugin.communicate(timeout=120)
+    assert plugin.returncode == 130 and "Traceback" not in errors
+    assert "2 of 3 done, 1 failed when it was interrupted" in errors and "gpu-b: " in errors
+    named = {i["node"] for i in json.loads(out)} if output == "json" else {line.split()[0] for line in out.splitlines()[1:]}
+    named -= {"NODE"}
+    assert named == ({"gpu-b"} if (command, output) == ("status", "json") else {"gpu-a", "gpu-b"})
+
+
+def test_interrupt_of_rm_prints_the_rows_that_have_ended(cluster, nodes, registry):
+    nodes["gpu-a"].cli("warm", registry.ref("raw")).ok()
+    cluster.node("odd")
+    cluster.agent("odd", answer={"hang": True})
+    with cluster.start("rm", "-o", "json", registry.ref("raw")) as plugin:
+        wait_until(lambda: cluster.events().count("end") == 2, "two of three nodes have answered")
+        time.sleep(0.5)
+        plugin.send_signal(signal.SIGINT)
+        out, _ = plugin.communicate(timeout=120)
+    assert plugin.returncode == 130
+    assert {i["node"]: i["result"] for i in json.loads(out)} == {"gpu-a": "removed", "gpu-b": "absent"}
+
+
+def test_an_agent_cannot_speak_for_another_node(cluster):
+    for command, good in GOOD.items():
+        cluster.world.update(nodes=[], pods=[])
+        cluster.node("a")
+        lie = dict(good, node="b", error=None, more=1)
+        cluster.agent("a", answer={"text": json.dumps(lie if command == "version" else [lie])})
+        item, = cluster.run(command, "-o", "json", *COMMANDS[command]).json()
+        assert item["node"] == "a" and item["reference" if command in ("warm", "rm") else "more"] in ("r.example/x:1", 1)
 
 
 # ---- rm
@@ -438,7 +619,7 @@ def test_a_missing_kubectl_is_status_3(cluster):
 
 @pytest.mark.parametrize("args", [
     (), ("wram", "x"), ("warm",), ("ls", "x"), ("warm", "--no-such-flag", "x"), ("warm", "-o", "xml", "x"),
-    ("warm", "--pull", "never", "x"), ("ls", "--parallel", "0"), ("ls", "--node", "a", "-l", "b"), ("help", "wram")])
+    ("warm", "--pull", "never", "x"), ("ls", "--parallel", "0"), ("ls", "--timeout", "0"), ("ls", "--node", "a", "-l", "b"), ("help", "wram")])
 def test_wrong_usage_is_status_2_and_asks_nobody(cluster, args):
     done = cluster.run(*args)
     assert (done.status, done.stdout) == (2, "") and done.stderr != ""

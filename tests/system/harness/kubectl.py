@@ -32,8 +32,8 @@ def recorded(name):
 class Cluster:
     def __init__(self, build, folder):
         self.folder, self.log = folder, folder / "calls"
-        self.world = {"nodes": [], "pods": [], "sockets": {}, "cli": [*wrapper(), str(build / "modelstage")],
-                      "log": str(self.log)}
+        self.world = {"nodes": [], "pods": [], "csidrivers": [recorded("csidriver.json")], "sockets": {}, "answers": {},
+                      "cli": [*wrapper(), str(build / "modelstage")], "log": str(self.log)}
         self.log.touch()
         self.bin = folder / "bin"
         self.bin.mkdir()
@@ -54,8 +54,20 @@ class Cluster:
         self.world["nodes"].append(node)
         self._write()
 
-    def agent(self, node, daemon=None, namespace="modelstage", state=None, **metadata):
-        """state: of the container, if it is not running; metadata: more of the pod's."""
+    def installed(self, *, driver=True, **annotations):
+        """Otherwise than by helm into the namespace modelstage. driver: whether there is a CSIDriver, with these annotations."""
+        found = recorded("csidriver.json")
+        found["metadata"]["annotations"] = annotations
+        self.world["csidrivers"] = [found] if driver else []
+        self._write()
+
+    def forbid(self, kind):
+        self.world["forbidden"] = [kind]
+        self._write()
+
+    def agent(self, node, daemon=None, namespace="modelstage", state=None, answer=None, **metadata):
+        """state: of the container, if it is not running; answer: to all calls, arguments of the stand-in's odd_answer(), for which
+        it needs no daemon; metadata: more of the pod's."""
         pod = copy.deepcopy(recorded("pod.json"))
         name = f"modelstage-node-{len(self.world['pods'])}"
         pod["metadata"].update(name=name, namespace=namespace, **metadata)
@@ -65,6 +77,8 @@ class Cluster:
         self.world["pods"].append(pod)
         if daemon:
             self.world["sockets"][name] = str(daemon.socket)
+        if answer:
+            self.world["sockets"][name], self.world["answers"][name] = None, answer
         self._write()
         return name
 
