@@ -5,7 +5,12 @@
  *   look (warm list, cache) -> NFD's file -> GET node -> patch taints -> patch labels
  *     ^                                          ^            |
  *     |                                          '------------' the object has changed meanwhile: again
- *     '-- woken; or, after a failure, when the time has come
+ *     '-- woken; or when the time has come to try again (after a failure) or to look again (for the taint)
+ *
+ * A taint that is not there may still come: Karpenter puts startupTaints on the Node when it registers it,
+ * which may be after kubelet has registered us. So there is no last look. Looks that only see whether the
+ * taint has come are content with what the API server has in memory (resourceVersion=0); if that is old, the
+ * patch's test does not hold, and the object is read properly.
  *
  * What the thread has seen done (`taint_is_gone`, `labels`) is its own. What others tell it is under the
  * lock.
@@ -29,6 +34,9 @@
 #define BACKOFF_FIRST_MS 1000
 #define BACKOFF_MAX_MS 60000 /* a node with its taint is of no use to anybody */
 #define PAUSE_MS 250         /* between two looks */
+#define SETTLES_MS 600000    /* after a registration the taint may well come; it is looked for */
+#define SOON_MS 60000        /* so often, at least, */
+#define LATER_MS 300000      /* and so often after that */
 
 struct warm_list {
         struct csi_warm *items;
@@ -42,8 +50,12 @@ struct csi_node_object {
         void *userdata;
         pthread_t thread;
 
+        struct csi_node_object_times times;
+
         /* The thread's own. */
         bool taint_is_gone;       /* seen since the last registration */
+        int64_t registered_ms;    /* the last registration, as the thread saw it; monotonic, as the next */
+        int64_t taint_look_ms;    /* when to look for the taint */
         struct csi_labels labels; /* that the Node, or NFD's file, has */
         bool labels_are_known;
         unsigned failures;   /* in a row */
@@ -139,8 +151,10 @@ static int look(struct csi_node_object *n, struct view *ret, struct error *e) {
                         return error_errno(e, ENOMEM, "look at the warm list");
                 ret->is_registered = n->is_registered;
                 n->woken = false;
-                if (n->is_new_registration)
+                if (n->is_new_registration) {
                         n->taint_is_gone = n->labels_are_known = false;
+                        n->registered_ms = n->taint_look_ms = time_monotonic_ms();
+                }
                 n->is_new_registration = false;
         }
         for (size_t i = 0; i < list.n; i++) {
@@ -156,14 +170,37 @@ static int look(struct csi_node_object *n, struct view *ret, struct error *e) {
         return 0;
 }
 
+/* Whenever it comes, it is not to be there. */
+static bool minds_taint(const struct csi_node_object *n, const struct view *v) {
+        return *n->settings->kubernetes.startup_taint && n->kube && v->is_registered && v->missing == 0;
+}
+
 static bool wants_taint_gone(const struct csi_node_object *n, const struct view *v) {
-        return *n->settings->kubernetes.startup_taint && !n->taint_is_gone && v->is_registered &&
-               v->missing == 0;
+        return minds_taint(n, v) && time_monotonic_ms() >= n->taint_look_ms;
 }
 
 static bool wants_labels(const struct csi_node_object *n, const struct view *v, const char *by) {
         return strcmp(n->settings->kubernetes.labels, by) == 0 &&
                (!n->labels_are_known || !csi_labels_equal(&n->labels, &v->labels));
+}
+
+/* ---- waiting ---- */
+
+/* Half of @ms to all of it: all nodes see the same failure, and many join at once. */
+static int64_t jitter(int64_t ms) {
+        uint32_t random = 0;
+
+        if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
+                random = (uint32_t)time_monotonic_ns();
+        return ms / 2 + (int64_t)(random % (uint64_t)(ms / 2 + 1));
+}
+
+static int64_t backoff_ms(unsigned failures) {
+        int64_t wait = BACKOFF_FIRST_MS;
+
+        while (failures-- > 1 && wait < BACKOFF_MAX_MS)
+                wait *= 2;
+        return jitter(wait < BACKOFF_MAX_MS ? wait : BACKOFF_MAX_MS);
 }
 
 /* ---- the Node ---- */
@@ -186,7 +223,10 @@ static int remove_taint(struct csi_node_object *n, const json_t *node, struct er
         if (patch)
                 log_info("node %s has its start-up taint %s no more: it can serve models",
                          n->settings->node.name, key);
+        int64_t now = time_monotonic_ms();
+        bool is_soon = now - n->registered_ms < n->times.settles_ms || csi_node_is_joining(node);
         n->taint_is_gone = true;
+        n->taint_look_ms = now + jitter(is_soon ? n->times.soon_ms : n->times.later_ms);
         return 0;
 }
 
@@ -205,12 +245,14 @@ static int put_labels(struct csi_node_object *n, const json_t *node, const struc
         return 0;
 }
 
-static int change_node(struct csi_node_object *n, const struct view *v, struct error *e) {
+/* With @recent what the API server has in memory will do. */
+static int change_node(struct csi_node_object *n, const struct view *v, bool recent, struct error *e) {
         _cleanup_json_ json_t *node = NULL;
-        char path[300];
+        char path[300], query[320];
 
         node_path(n, path);
-        int r = csi_kube_get(n->kube, path, CALL_MS, &node, e);
+        snprintf(query, sizeof query, "%s%s", path, recent ? "?resourceVersion=0" : "");
+        int r = csi_kube_get(n->kube, query, CALL_MS, &node, e);
         if (r >= 0 && wants_taint_gone(n, v))
                 r = remove_taint(n, node, e);
         if (r >= 0 && wants_labels(n, v, "node"))
@@ -229,7 +271,8 @@ static int update_node(struct csi_node_object *n, const struct view *v, struct e
         for (unsigned i = 0; n->kube && i < CONFLICTS_MAX; i++) {
                 if (!wants_taint_gone(n, v) && !wants_labels(n, v, "node"))
                         return 0;
-                r = change_node(n, v, e);
+                bool only_looks = n->taint_is_gone && !wants_labels(n, v, "node");
+                r = change_node(n, v, i == 0 && only_looks, e);
                 if (r >= 0 || !is_conflict(e))
                         break;
         }
@@ -271,20 +314,6 @@ static void tell(struct csi_node_object *n, const struct view *v, int r, const s
         n->missing = v->missing;
 }
 
-/* With jitter: all nodes see the same failure. */
-static int64_t backoff_ms(unsigned failures) {
-        int64_t wait = BACKOFF_FIRST_MS;
-        uint32_t random = 0;
-
-        while (failures-- > 1 && wait < BACKOFF_MAX_MS)
-                wait *= 2;
-        if (wait > BACKOFF_MAX_MS)
-                wait = BACKOFF_MAX_MS;
-        if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
-                random = (uint32_t)time_monotonic_ns();
-        return wait / 2 + (int64_t)(random % (uint64_t)(wait / 2 + 1));
-}
-
 /* Until @until_ms (-1: for ever) or stopping; with @wakes also until something has changed. False: stop. */
 static bool wait_until(struct csi_node_object *n, int64_t until_ms, bool wakes) {
         struct timespec t = { .tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000 };
@@ -316,7 +345,7 @@ static void *node_main(void *arg) {
                 /* A failure is not tried earlier because something has changed: that may be often. */
                 if (!wait_until(n, r < 0 ? now + backoff_ms(n->failures) : now + PAUSE_MS, false))
                         return NULL;
-                if (r >= 0 && !wait_until(n, -1, true))
+                if (r >= 0 && !wait_until(n, minds_taint(n, &v) ? n->taint_look_ms : -1, true))
                         return NULL;
         }
 }
@@ -353,6 +382,7 @@ int csi_node_object_start(struct csi_node_object **ret, const struct csi_node_ob
         n->kube = o->kube;
         n->is_here = o->is_here;
         n->userdata = o->userdata;
+        n->times = o->times ? *o->times : (struct csi_node_object_times){ SETTLES_MS, SOON_MS, LATER_MS };
         if (n->kube && !csi_kube_name_is_valid(o->settings->node.name)) {
                 log_warning("node.name \"%s\" is no name of a Node: its taint and labels are left alone",
                             o->settings->node.name);
