@@ -21,9 +21,10 @@
 #include "csi/labels.h"
 
 struct csi_node_object;
-struct csi_node_object_times { /* of the looks for the taint; half of soon and later may do */
-        int64_t settles_ms;    /* after a registration: soon */
-        int64_t soon_ms, later_ms;
+struct csi_node_object_times {
+        int64_t settles_ms;        /* after a registration the taint is looked for soon, */
+        int64_t soon_ms, later_ms; /* later after that: half of each to all of it */
+        int64_t retry_ms;          /* after a failure; doubled up to 60 times that */
 };
 struct csi_node_object_options { /* all kept by reference */
         const struct settings *settings;

@@ -299,8 +299,11 @@ static void set_taints(struct scene *s, const char *taints) {
 
 static void test_taint_that_comes_after_the_first_look_goes(void **state) {
         static const struct csi_node_object_times cases[] = {
-                { .settles_ms = NEVER_MS, .soon_ms = 20, .later_ms = NEVER_MS }, /* as Karpenter does it */
-                { .settles_ms = 0, .soon_ms = NEVER_MS, .later_ms = 20 },        /* a day later */
+                { .settles_ms = NEVER_MS,
+                  .soon_ms = 20,
+                  .later_ms = NEVER_MS,
+                  .retry_ms = 20 },                                       /* as Karpenter does it */
+                { .settles_ms = 0, .soon_ms = NEVER_MS, .later_ms = 20 }, /* a day later */
         };
 
         (void)state;
@@ -536,6 +539,61 @@ static void test_a_missing_nfd_directory_is_tried_again(void **state) {
         scene_end(&s);
 }
 
+/* ---- one thing fails ---- */
+
+static const struct csi_node_object_times not_again = { NEVER_MS, NEVER_MS, NEVER_MS, NEVER_MS };
+
+static void test_a_missing_nfd_directory_does_not_hold_back_the_taint(void **state) {
+        struct scene s;
+
+        (void)state;
+        scene_begin(&s, "{}", "[" OURS "]");
+        s.times = &not_again;
+        scene_warm(&s, "r.example.com/llama:1", false);
+        scene_warm(&s, "r.example.com/qwen:2", false);
+        scene_warm(&s, "r.example.com/qwen:3", false);
+        s.here[0] = "r.example.com/llama:1";
+        assert_int_equal(rmdir(s.nfd), 0);
+        scene_go(&s, "nfd");
+        wait_for_warm(1, 2); /* what comes now is for the next look */
+        csi_node_object_registered(s.node);
+        wait_for(&s, "spec", "taints", "[]");
+        assert_int_equal(mkdir(s.nfd, 0755), 0); /* to be removed */
+        scene_end(&s);
+}
+
+static void test_a_registration_does_not_wait_for_a_label_that_was_refused(void **state) {
+        struct scene s;
+
+        (void)state;
+        scene_begin(&s, "{}", "[" OURS "]");
+        s.times = &not_again;
+        s.refuse = 403;
+        s.refusals = 1;
+        scene_go(&s, "node");
+        wait_for_calls(&s, "GET", 1);
+        csi_node_object_registered(s.node);
+        wait_for(&s, "spec", "taints", "[]");
+        scene_end(&s);
+}
+
+static void test_the_last_required_model_does_not_wait_for_a_label_that_was_refused(void **state) {
+        struct scene s;
+
+        (void)state;
+        scene_begin(&s, "{}", "[" OURS "]");
+        s.times = &not_again;
+        s.refuse = 403;
+        s.refusals = 1;
+        scene_warm(&s, "r.example.com/llama:1", true);
+        scene_go(&s, "node");
+        csi_node_object_registered(s.node);
+        wait_for_calls(&s, "GET", 1);
+        set_here(&s, 0, "r.example.com/llama:1");
+        wait_for(&s, "spec", "taints", "[]");
+        scene_end(&s);
+}
+
 /* ---- names ---- */
 
 static void test_a_node_that_cannot_be_is_not_asked_for(void **state) {
@@ -570,6 +628,9 @@ int main(void) {
                 cmocka_unit_test(test_nfd_gets_a_file_and_the_api_server_is_not_asked),
                 cmocka_unit_test(test_a_file_that_another_setting_has_left_goes),
                 cmocka_unit_test(test_a_missing_nfd_directory_is_tried_again),
+                cmocka_unit_test(test_a_missing_nfd_directory_does_not_hold_back_the_taint),
+                cmocka_unit_test(test_a_registration_does_not_wait_for_a_label_that_was_refused),
+                cmocka_unit_test(test_the_last_required_model_does_not_wait_for_a_label_that_was_refused),
                 cmocka_unit_test(test_a_node_that_cannot_be_is_not_asked_for),
         };
 
