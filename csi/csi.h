@@ -48,11 +48,13 @@ void csi_controller_free(struct csi_controller *c);
 DEFINE_CLEANUP(struct csi_controller *, csi_controller_free);
 
 /* Serves pluginregistration.Registration on <csi.kubeletRegistration>/csi.modelstage.io-reg.sock, so that
- * kubelet finds us without a registrar sidecar. The socket appears last, when everything else answers. */
+ * kubelet finds us without a registrar sidecar. The socket appears last, when everything else answers. If
+ * somebody removes it, it is made again. */
 struct csi_registration;
 /* @node is told each time that kubelet has registered us; may be NULL. */
 int csi_registration_start(struct csi_registration **ret, const struct settings *s,
                            struct csi_node_object *node, struct error *e);
-bool csi_registration_done(const struct csi_registration *r); /* kubelet said that it has registered us */
+/* Kubelet said that it has registered us, and the socket has been there since. */
+bool csi_registration_done(const struct csi_registration *r);
 void csi_registration_stop(struct csi_registration *r);
 DEFINE_CLEANUP(struct csi_registration *, csi_registration_stop);

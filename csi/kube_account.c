@@ -64,23 +64,22 @@ int csi_kube_account_new(struct csi_kube_account **ret, const char *dir, bool wi
 }
 
 /* One word: it becomes a part of a header. Not quoted, for it is a secret all the same. */
-static int check_token(char *token, const char *path, struct error *e) {
-        size_t len = strcspn(token, "\r\n");
-
-        if (token[len + strspn(token + len, "\r\n")] == '\0')
-                token[len] = '\0';
-        for (const char *p = token; *p; p++)
-                if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 0x7f)
+static int check_token(char *token, size_t len, const char *path, struct error *e) {
+        while (len > 0 && (token[len - 1] == '\r' || token[len - 1] == '\n'))
+                token[--len] = '\0';
+        for (size_t i = 0; i < len; i++) /* a NUL, too */
+                if ((unsigned char)token[i] <= ' ' || (unsigned char)token[i] >= 0x7f)
                         return error_set(e, ERROR_INVALID, "%s has a character that no token may have", path);
         return *token ? 0 : error_set(e, ERROR_INVALID, "%s is empty", path);
 }
 
 static int read_files(struct csi_kube_credentials *ret, const struct csi_kube_account *a, struct error *e) {
         _cleanup_(csi_kube_credentials_done) struct csi_kube_credentials fresh = { 0 };
-        int r = path_read_absolute(&fresh.token, NULL, a->token_path, TOKEN_MAX, e);
+        size_t len = 0;
+        int r = path_read_absolute(&fresh.token, &len, a->token_path, TOKEN_MAX, e);
 
         if (r >= 0)
-                r = check_token(fresh.token, a->token_path, e);
+                r = check_token(fresh.token, len, a->token_path, e);
         if (r >= 0 && a->ca_path)
                 r = path_read_absolute(&fresh.ca_pem, NULL, a->ca_path, CA_MAX, e);
         if (r < 0)

@@ -131,7 +131,8 @@ static int transport_error(struct error *e, const struct csi_kube_course *c,
                          detail);
 }
 
-/* Waiting is of use only if there is time for a try behind it. */
+/* Not less than our own back-off, whatever the server says: it may say "0". Waiting is of use only if there
+ * is time for a try behind it. */
 static bool can_wait(int64_t *ret_wait_ms, const struct csi_kube_course *c, const struct oci_http_response *a,
                      const struct csi_kube_status *said, int64_t now_ms) {
         char seconds[16];
@@ -143,7 +144,8 @@ static bool can_wait(int64_t *ret_wait_ms, const struct csi_kube_course *c, cons
                 snprintf(seconds, sizeof seconds, "%u", said->retry_after_seconds);
                 asked = seconds;
         }
-        *ret_wait_ms = oci_retry_wait_ms(c->tried, asked);
+        int64_t own_ms = oci_retry_wait_ms(c->tried, NULL), asked_ms = oci_retry_wait_ms(c->tried, asked);
+        *ret_wait_ms = own_ms > asked_ms ? own_ms : asked_ms;
         return *ret_wait_ms + TRY_MIN_MS <= c->deadline_ms - now_ms;
 }
 

@@ -56,7 +56,8 @@ static void add_hash(char slug[static CSI_LABEL_SIZE], const struct oci_referenc
         snprintf(slug, CSI_LABEL_SIZE - PREFIX_LEN, "%.49s-%.*s", cut, (int)HASH_LEN, hex);
 }
 
-/* Whether another model of the list would have the same slug. */
+/* Whether another model of the list would have the same slug, or has it if it gets its hash: a tag may end in
+ * what looks like one. */
 static bool is_shared(const char *slug, const struct csi_warm *w, const struct csi_warm *warm, size_t n) {
         char other[CSI_LABEL_SIZE];
 
@@ -64,6 +65,9 @@ static bool is_shared(const char *slug, const struct csi_warm *w, const struct c
                 if (!warm[i].reference || strcmp(warm[i].reference->text, w->reference->text) == 0)
                         continue;
                 (void)plain_slug(other, warm[i].reference);
+                if (strcmp(other, slug) == 0)
+                        return true;
+                add_hash(other, warm[i].reference);
                 if (strcmp(other, slug) == 0)
                         return true;
         }

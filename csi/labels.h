@@ -5,10 +5,10 @@
  *   modelstage.io/warm-<slug>: "true"
  *
  * The slug is the last component of the repository and the tag, "llama-1" for
- * registry.example.com/models/llama:1. Characters that a label cannot have become '-'. A slug that would be
- * too long, and all slugs of the list that are equal for different models, get a part of the reference's
- * SHA-256 at the end: then no model has a label by which another one is known, in whatever order they are
- * listed and whichever of them are here.
+ * registry.example.com/models/llama:1. Characters that a label cannot have become '-'. A part of the
+ * reference's SHA-256 follows where a slug would be too long, where different models of the list would have
+ * the same one, and where it is what another model gets in this way: then no model has a label by which
+ * another one is known, in whatever order they are listed and whichever of them are here.
  */
 #pragma once
 

@@ -5,7 +5,16 @@
  *   look (warm list, cache) -> NFD's file -> GET node -> patch taints -> patch labels
  *     ^                                          ^            |
  *     |                                          '------------' the object has changed meanwhile: again
- *     '-- woken; or, after a failure, when the time has come
+ *     '-- woken; or when the time has come to try again (after a failure) or to look again (for the taint)
+ *
+ * The file and the Node are two duties, each with a back-off of its own: one that fails does not hold back
+ * the other. A failure is not tried earlier because a model has come or gone, for that may be often; but the
+ * Node is, when its taint may go since just now (a registration, the last of the required models).
+ *
+ * A taint that is not there may still come: Karpenter puts startupTaints on the Node when it registers it,
+ * which may be after kubelet has registered us. So there is no last look. Looks that only see whether the
+ * taint has come are content with what the API server has in memory (resourceVersion=0); if that is old, the
+ * patch's test does not hold, and the object is read properly.
  *
  * What the thread has seen done (`taint_is_gone`, `labels`) is its own. What others tell it is under the
  * lock.
@@ -26,12 +35,22 @@
 #define CALL_MS 10000 /* for one request, with all that is tried again */
 #define CONFLICTS_MAX 5
 #define BACKOFF_FIRST_MS 1000
-#define BACKOFF_MAX_MS 60000 /* a node with its taint is of no use to anybody */
-#define PAUSE_MS 250         /* between two looks */
+#define BACKOFF_MAX 60    /* times that: a node with its taint is of no use to anybody */
+#define PAUSE_MS 250      /* between two looks */
+#define SETTLES_MS 600000 /* after a registration the taint may well come; it is looked for */
+#define SOON_MS 60000     /* so often, at least, */
+#define LATER_MS 300000   /* and so often after that */
 
 struct warm_list {
         struct csi_warm *items;
         size_t n;
+};
+
+/* Something that is tried until it is done. */
+struct duty {
+        unsigned failures;     /* in a row */
+        int64_t not_before_ms; /* after a failure; monotonic */
+        struct error failed;   /* the latest, as it was logged */
 };
 
 struct csi_node_object {
@@ -41,13 +60,17 @@ struct csi_node_object {
         void *userdata;
         pthread_t thread;
 
+        struct csi_node_object_times times;
+
         /* The thread's own. */
         bool taint_is_gone;       /* seen since the last registration */
+        int64_t registered_ms;    /* the last registration, as the thread saw it; monotonic, as the next */
+        int64_t taint_look_ms;    /* when to look for the taint */
         struct csi_labels labels; /* that the Node, or NFD's file, has */
         bool labels_are_known;
-        unsigned failures;   /* in a row */
-        struct error failed; /* the latest, as it was logged */
-        unsigned missing;    /* required models, as it was logged */
+        struct duty file, node;
+        unsigned missing; /* required models, at the latest look */
+        unsigned told;    /* the same, as it was logged */
 
         pthread_mutex_t lock; /* guards what follows */
         pthread_cond_t changed;
@@ -134,12 +157,15 @@ static int look(struct csi_node_object *n, struct view *ret, struct error *e) {
         *ret = (struct view){ .missing = 0 };
         {
                 LOCK_SCOPE(&n->lock);
+                n->woken = false;
                 if (warm_list_copy(&list, &n->warm) < 0)
                         return error_errno(e, ENOMEM, "look at the warm list");
                 ret->is_registered = n->is_registered;
-                n->woken = false;
-                if (n->is_new_registration)
+                if (n->is_new_registration) {
+                        n->node.not_before_ms = 0;
                         n->taint_is_gone = n->labels_are_known = false;
+                        n->registered_ms = n->taint_look_ms = time_monotonic_ms();
+                }
                 n->is_new_registration = false;
         }
         for (size_t i = 0; i < list.n; i++) {
@@ -149,20 +175,38 @@ static int look(struct csi_node_object *n, struct view *ret, struct error *e) {
                 here += w->is_here;
                 ret->missing += w->required && !w->is_here;
         }
+        if (n->missing > 0 && ret->missing == 0)
+                n->node.not_before_ms = 0;
+        n->missing = ret->missing;
         csi_labels_make(&ret->labels, list.items, list.n);
         metric_set(WARM_MODELS, here, "here");
         metric_set(WARM_MODELS, (double)(list.n - here), "missing");
         return 0;
 }
 
+/* Whenever it comes, it is not to be there. */
+static bool minds_taint(const struct csi_node_object *n, const struct view *v) {
+        return *n->settings->kubernetes.startup_taint && n->kube && v->is_registered && v->missing == 0;
+}
+
 static bool wants_taint_gone(const struct csi_node_object *n, const struct view *v) {
-        return *n->settings->kubernetes.startup_taint && !n->taint_is_gone && v->is_registered &&
-               v->missing == 0;
+        return minds_taint(n, v) && time_monotonic_ms() >= n->taint_look_ms;
 }
 
 static bool wants_labels(const struct csi_node_object *n, const struct view *v, const char *by) {
         return strcmp(n->settings->kubernetes.labels, by) == 0 &&
                (!n->labels_are_known || !csi_labels_equal(&n->labels, &v->labels));
+}
+
+/* ---- waiting ---- */
+
+/* Times have jitter: all nodes see the same failure, and many join at once. */
+static int64_t backoff_ms(int64_t first_ms, unsigned failures) {
+        int64_t wait = first_ms, most = first_ms * BACKOFF_MAX;
+
+        while (failures-- > 1 && wait < most)
+                wait *= 2;
+        return time_jitter(wait < most ? wait : most);
 }
 
 /* ---- the Node ---- */
@@ -185,7 +229,10 @@ static int remove_taint(struct csi_node_object *n, const json_t *node, struct er
         if (patch)
                 log_info("node %s has its start-up taint %s no more: it can serve models",
                          n->settings->node.name, key);
+        int64_t now = time_monotonic_ms();
+        bool is_soon = now - n->registered_ms < n->times.settles_ms || csi_node_is_joining(node);
         n->taint_is_gone = true;
+        n->taint_look_ms = now + time_jitter(is_soon ? n->times.soon_ms : n->times.later_ms);
         return 0;
 }
 
@@ -204,12 +251,14 @@ static int put_labels(struct csi_node_object *n, const json_t *node, const struc
         return 0;
 }
 
-static int change_node(struct csi_node_object *n, const struct view *v, struct error *e) {
+/* With @recent what the API server has in memory will do. */
+static int change_node(struct csi_node_object *n, const struct view *v, bool recent, struct error *e) {
         _cleanup_json_ json_t *node = NULL;
-        char path[300];
+        char path[300], query[320];
 
         node_path(n, path);
-        int r = csi_kube_get(n->kube, path, CALL_MS, &node, e);
+        snprintf(query, sizeof query, "%s%s", path, recent ? "?resourceVersion=0" : "");
+        int r = csi_kube_get(n->kube, query, CALL_MS, &node, e);
         if (r >= 0 && wants_taint_gone(n, v))
                 r = remove_taint(n, node, e);
         if (r >= 0 && wants_labels(n, v, "node"))
@@ -228,7 +277,8 @@ static int update_node(struct csi_node_object *n, const struct view *v, struct e
         for (unsigned i = 0; n->kube && i < CONFLICTS_MAX; i++) {
                 if (!wants_taint_gone(n, v) && !wants_labels(n, v, "node"))
                         return 0;
-                r = change_node(n, v, e);
+                bool only_looks = n->taint_is_gone && !wants_labels(n, v, "node");
+                r = change_node(n, v, i == 0 && only_looks, e);
                 if (r >= 0 || !is_conflict(e))
                         break;
         }
@@ -256,30 +306,54 @@ static int update_file(struct csi_node_object *n, const struct view *v, struct e
 
 /* ---- the loop ---- */
 
-/* Once for each change of what is wrong, however often it is tried. */
-static void tell(struct csi_node_object *n, const struct view *v, int r, const struct error *e) {
-        if (r < 0 && e->kind != ERROR_CANCELLED && strcmp(e->text, n->failed.text) != 0)
+/* Its end, well or not. What is wrong is told once for each change, however often it is tried. */
+static void duty_end(struct duty *d, const struct csi_node_object *n, const char *what, int r,
+                     const struct error *e) {
+        if (r < 0 && e->kind != ERROR_CANCELLED && strcmp(e->text, d->failed.text) != 0)
                 log_warning("%s; it is tried again", e->text);
-        else if (r >= 0 && *n->failed.text)
-                log_info("the Node is as it should be again");
-        n->failed = *e;
-        if (!*n->settings->kubernetes.startup_taint || !n->kube || n->taint_is_gone || !v->is_registered)
-                return;
-        if (v->missing > 0 && v->missing != n->missing)
-                log_info("the start-up taint stays until the required models are here; %u are missing",
-                         v->missing);
-        n->missing = v->missing;
+        else if (r >= 0 && *d->failed.text)
+                log_info("%s is as it should be again", what);
+        d->failed = r < 0 ? *e : (struct error){ 0 }; /* a conflict may have gone before what went well */
+        d->failures = r < 0 ? d->failures + 1 : 0;
+        d->not_before_ms = r < 0 ? time_monotonic_ms() + backoff_ms(n->times.retry_ms, d->failures) : 0;
 }
 
-/* With jitter: all nodes see the same failure. */
-static int64_t backoff_ms(unsigned failures) {
-        int64_t wait = BACKOFF_FIRST_MS;
+static void tell_missing(struct csi_node_object *n, const struct view *v) {
+        if (!*n->settings->kubernetes.startup_taint || !n->kube || n->taint_is_gone || !v->is_registered)
+                return;
+        if (v->missing > 0 && v->missing != n->told)
+                log_info("the start-up taint stays until the required models are here; %u are missing",
+                         v->missing);
+        n->told = v->missing;
+}
 
-        while (failures-- > 1 && wait < BACKOFF_MAX_MS)
-                wait *= 2;
-        if (wait > BACKOFF_MAX_MS)
-                wait = BACKOFF_MAX_MS;
-        return time_jitter(wait);
+/* All that is due. Returns when there is more to do, -1: when something changes. */
+static int64_t do_duties(struct csi_node_object *n) {
+        struct error e = { 0 };
+        struct view v;
+        int64_t now = time_monotonic_ms();
+        int r = look(n, &v, &e);
+
+        if (r < 0) {
+                duty_end(&n->node, n, "the Node", r, &e);
+                return n->node.not_before_ms;
+        }
+        if (now >= n->file.not_before_ms) {
+                r = update_file(n, &v, &e);
+                duty_end(&n->file, n, "the labels' file", r, &e);
+                e = (struct error){ 0 };
+        }
+        if (now >= n->node.not_before_ms) {
+                r = update_node(n, &v, &e);
+                duty_end(&n->node, n, "the Node", r, &e);
+        }
+        tell_missing(n, &v);
+        int64_t next = n->node.failures > 0 ? n->node.not_before_ms
+                       : minds_taint(n, &v) ? n->taint_look_ms
+                                            : -1;
+        if (n->file.failures > 0 && (next < 0 || n->file.not_before_ms < next))
+                next = n->file.not_before_ms;
+        return next;
 }
 
 /* Until @until_ms (-1: for ever) or stopping; with @wakes also until something has changed. False: stop. */
@@ -298,22 +372,9 @@ static void *node_main(void *arg) {
         struct csi_node_object *n = arg;
 
         for (;;) {
-                struct error e = { 0 }, file_error = { 0 };
-                struct view v;
+                int64_t next = do_duties(n);
 
-                int r = look(n, &v, &e);
-                int f = r < 0 ? r : update_file(n, &v, &file_error);
-                if (r >= 0)
-                        r = update_node(n, &v, &e);
-                if (r >= 0 && f < 0)
-                        r = error_copy(&e, &file_error);
-                tell(n, &v, r, &e);
-                n->failures = r < 0 ? n->failures + 1 : 0;
-                int64_t now = time_monotonic_ms();
-                /* A failure is not tried earlier because something has changed: that may be often. */
-                if (!wait_until(n, r < 0 ? now + backoff_ms(n->failures) : now + PAUSE_MS, false))
-                        return NULL;
-                if (r >= 0 && !wait_until(n, -1, true))
+                if (!wait_until(n, time_monotonic_ms() + PAUSE_MS, false) || !wait_until(n, next, true))
                         return NULL;
         }
 }
@@ -339,6 +400,11 @@ static void destroy(struct csi_node_object *n) {
         free(n);
 }
 
+static const struct csi_node_object_times default_times = { .settles_ms = SETTLES_MS,
+                                                            .soon_ms = SOON_MS,
+                                                            .later_ms = LATER_MS,
+                                                            .retry_ms = BACKOFF_FIRST_MS };
+
 int csi_node_object_start(struct csi_node_object **ret, const struct csi_node_object_options *o,
                           struct error *e) {
         struct csi_node_object *n = calloc(1, sizeof *n);
@@ -350,6 +416,7 @@ int csi_node_object_start(struct csi_node_object **ret, const struct csi_node_ob
         n->kube = o->kube;
         n->is_here = o->is_here;
         n->userdata = o->userdata;
+        n->times = o->times ? *o->times : default_times;
         if (n->kube && !csi_kube_name_is_valid(o->settings->node.name)) {
                 log_warning("node.name \"%s\" is no name of a Node: its taint and labels are left alone",
                             o->settings->node.name);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define UNREGISTERED "karpenter.sh/unregistered" /* a taint; the label in case that it becomes one */
+
 static int out_of_memory(struct error *e) {
         return error_errno(e, ENOMEM, "cannot change the Node");
 }
@@ -52,6 +54,18 @@ int csi_node_taint_patch(json_t **ret, const json_t *node, const char *key, stru
         *ret = json_pack("[{s:s,s:s,s:O},{s:s,s:s,s:O}]", "op", "test", "path", "/spec/taints", "value",
                          taints, "op", "replace", "path", "/spec/taints", "value", rest);
         return *ret ? 0 : out_of_memory(e);
+}
+
+bool csi_node_is_joining(const json_t *node) {
+        const json_t *taints = json_object_get(json_object_get(node, "spec"), "taints"), *taint;
+        const json_t *labels = json_object_get(json_object_get(node, "metadata"), "labels");
+        size_t i;
+
+        json_array_foreach (taints, i, taint) {
+                if (has_key(taint, UNREGISTERED))
+                        return true;
+        }
+        return json_object_get(labels, UNREGISTERED);
 }
 
 /* ---- labels ---- */

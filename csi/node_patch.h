@@ -12,5 +12,8 @@
  * changed meanwhile. *ret is NULL if there are none. ERROR_INVALID: @node is no Node. */
 int csi_node_taint_patch(json_t **ret, const json_t *node, const char *key, struct error *e);
 
+/* Karpenter has not registered @node yet: it is still to get its start-up taints. */
+bool csi_node_is_joining(const json_t *node);
+
 /* A merge patch after which exactly @wanted of our labels are there. *ret is NULL if they are already. */
 int csi_node_label_patch(json_t **ret, const json_t *node, const struct csi_labels *wanted, struct error *e);

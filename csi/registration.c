@@ -9,23 +9,41 @@
  *
  * It asks again by itself after a failure, and after its own restart.
  *
+ * Who removes the socket takes the driver from kubelet, which watches the folder. So a thread looks every
+ * two seconds: a socket that is gone is made again, and kubelet registers us again; one that is not ours
+ * means that somebody else serves there, and is left alone. `done` is false until kubelet has registered us
+ * again.
+ *
  * The path of the CSI socket is the one that kubelet sees, which differs from ours in a container
  * (csi.kubeletPath).
  */
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 #include "base/text.h"
 #include "csi/csi.h"
 #include "proto/registration.pb-c.h"
 
+#define LOOK_MS 2000
+
 struct csi_registration {
-        struct rpc_server *server;
+        char *path;                /* of our socket */
+        struct rpc_server *server; /* NULL: it could not be made again. The thread's own, as the next two */
+        dev_t dev;                 /* of the socket that is ours */
+        ino_t ino;
+        struct error failed;          /* the latest, as it was logged */
         const char *endpoint;         /* of the CSI socket, as kubelet sees the path */
         struct csi_node_object *node; /* is told; NULL: nobody is */
-        atomic_bool done;             /* set by a worker, read by the HTTP thread */
+        atomic_bool done;             /* set by workers and the thread, read by the HTTP thread */
+
+        pthread_t thread;
+        bool has_thread;
+        pthread_mutex_t lock; /* guards what follows */
+        pthread_cond_t changed;
+        bool stopping;
 };
 
 static int get_info(struct rpc_call *call, const ProtobufCMessage *msg, void *userdata, struct error *e) {
@@ -78,25 +96,108 @@ static const char *kubelet_endpoint(const struct settings *s) {
         return text_starts_with(endpoint, "unix://") ? endpoint + strlen("unix://") : endpoint;
 }
 
-int csi_registration_start(struct csi_registration **ret, const struct settings *s,
-                           struct csi_node_object *node, struct error *e) {
-        _cleanup_(csi_registration_stopp) struct csi_registration *reg = calloc(1, sizeof *reg);
-        struct rpc_service service = { .methods = registration_methods, .userdata = reg };
-        _cleanup_free_ char *path = NULL;
+/* ---- the socket ---- */
 
-        if (!reg || asprintf(&path, "%s/%s-reg.sock", s->csi.kubelet_registration, CSI_DRIVER_NAME) < 0)
-                return error_errno(e, ENOMEM, "cannot register with kubelet");
-        reg->endpoint = kubelet_endpoint(s);
-        reg->node = node;
-        int r =
-            rpc_server_new(&reg->server,
-                           &(struct rpc_server_options){
-                               .socket_path = path, .services = &service, .n_services = 1, .grace_ms = 1000 },
-                           e);
+static int serve(struct csi_registration *reg, struct error *e) {
+        const struct rpc_service service = { .methods = registration_methods, .userdata = reg };
+        const struct rpc_server_options options = {
+                .socket_path = reg->path, .services = &service, .n_services = 1, .grace_ms = 1000
+        };
+        _cleanup_(rpc_server_freep) struct rpc_server *server = NULL;
+        struct stat st;
+        int r = rpc_server_new(&server, &options, e);
+
         if (r >= 0)
-                r = rpc_server_start(reg->server, e);
+                r = rpc_server_start(server, e);
         if (r < 0)
                 return error_wrap(e, "cannot register with kubelet");
+        if (lstat(reg->path, &st) < 0)
+                return error_errno(e, errno, "cannot register with kubelet: cannot look at %s", reg->path);
+        reg->dev = st.st_dev;
+        reg->ino = st.st_ino;
+        reg->server = take_ptr(server);
+        return 0;
+}
+
+/* 0: the socket is there, perhaps since now. */
+static int look(struct csi_registration *reg, struct error *e) {
+        struct stat st;
+        int r = lstat(reg->path, &st);
+
+        if (r == 0 && reg->server && st.st_dev == reg->dev && st.st_ino == reg->ino)
+                return 0;
+        atomic_store(&reg->done, false);
+        if (r == 0 && reg->server)
+                return error_set(e, ERROR_PRECONDITION,
+                                 "%s is not ours any more: somebody else has made a socket there", reg->path);
+        if (r < 0 && errno != ENOENT)
+                return error_errno(e, errno, "cannot look at %s", reg->path);
+        if (reg->server)
+                log_warning("%s has gone: it is made again", reg->path);
+        rpc_server_free(take_ptr(reg->server));
+        return serve(reg, e);
+}
+
+/* False: it is time to leave. */
+static bool pause_is_over(struct csi_registration *reg) {
+        int64_t until_ms = time_monotonic_ms() + LOOK_MS;
+        struct timespec t = { .tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000 };
+        int r = 0;
+
+        LOCK_SCOPE(&reg->lock);
+        while (!reg->stopping && r == 0)
+                r = pthread_cond_timedwait(&reg->changed, &reg->lock, &t);
+        return !reg->stopping;
+}
+
+static void *registration_main(void *arg) {
+        struct csi_registration *reg = arg;
+
+        while (pause_is_over(reg)) {
+                struct error e = { 0 };
+
+                if (look(reg, &e) < 0 && strcmp(e.text, reg->failed.text) != 0)
+                        log_error("%s", e.text);
+                reg->failed = e;
+        }
+        return NULL;
+}
+
+/* ---- life cycle ---- */
+
+static struct csi_registration *make(void) {
+        struct csi_registration *reg = calloc(1, sizeof *reg);
+        pthread_condattr_t monotonic;
+
+        if (!reg)
+                return NULL;
+        pthread_mutex_init(&reg->lock, NULL);
+        pthread_condattr_init(&monotonic);
+        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        pthread_cond_init(&reg->changed, &monotonic);
+        pthread_condattr_destroy(&monotonic);
+        return reg;
+}
+
+int csi_registration_start(struct csi_registration **ret, const struct settings *s,
+                           struct csi_node_object *node, struct error *e) {
+        _cleanup_(csi_registration_stopp) struct csi_registration *reg = make();
+
+        if (!reg)
+                return error_errno(e, ENOMEM, "cannot register with kubelet");
+        if (asprintf(&reg->path, "%s/%s-reg.sock", s->csi.kubelet_registration, CSI_DRIVER_NAME) < 0) {
+                reg->path = NULL;
+                return error_errno(e, ENOMEM, "cannot register with kubelet");
+        }
+        reg->endpoint = kubelet_endpoint(s);
+        reg->node = node;
+        int r = serve(reg, e);
+        if (r < 0)
+                return r;
+        r = pthread_create(&reg->thread, NULL, registration_main, reg);
+        if (r)
+                return error_errno(e, r, "cannot register with kubelet");
+        reg->has_thread = true;
         *ret = take_ptr(reg);
         return 0;
 }
@@ -108,6 +209,17 @@ bool csi_registration_done(const struct csi_registration *reg) {
 void csi_registration_stop(struct csi_registration *reg) {
         if (!reg)
                 return;
+        if (reg->has_thread) {
+                {
+                        LOCK_SCOPE(&reg->lock);
+                        reg->stopping = true;
+                        pthread_cond_signal(&reg->changed);
+                }
+                pthread_join(reg->thread, NULL);
+        }
         rpc_server_free(reg->server);
+        pthread_cond_destroy(&reg->changed);
+        pthread_mutex_destroy(&reg->lock);
+        free(reg->path);
         free(reg);
 }

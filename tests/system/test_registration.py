@@ -2,6 +2,7 @@
 """kubelet finds the driver without a registrar sidecar, as it does with one: it watches a folder, asks GetInfo on the socket there, dials
 the endpoint that it is told, calls NodeGetInfo, and says how it went."""
 import os
+import socket
 
 import grpc
 import pytest
@@ -39,6 +40,41 @@ def test_a_refused_registration_is_logged_and_not_ready(life, build):
         assert caught.value.code == 503
     finally:
         assert process.stop() == 0
+
+
+def test_a_socket_that_somebody_removes_comes_back(life):
+    folder = life.folder()
+    kubelet = Kubelet(folder)
+    daemon = life.daemon(csi={"kubeletRegistration": str(folder)})
+    kubelet.finished()
+    for name in os.listdir(folder):  # with the lock file, as a cleaning of the node does it
+        os.unlink(folder / name)
+    wait_until(lambda: daemon.http("/readyz")[0] == 503, "kubelet does not know the driver any more: it is not ready")
+    again = Kubelet(folder)
+    again.finished()
+    assert again.info.endpoint == str(daemon.csi_socket)
+    wait_until(lambda: daemon.http("/readyz")[0] == 200, "it is ready again")
+    assert "csi.modelstage.io-reg.sock has gone" in daemon.log
+    daemon.stop()
+    assert not [name for name in os.listdir(folder) if not name.startswith(".")]
+
+
+def test_a_socket_that_is_not_ours_any_more_is_left_alone_and_not_ready(life):
+    folder = life.folder()
+    kubelet = Kubelet(folder)
+    daemon = life.daemon(csi={"kubeletRegistration": str(folder)})
+    kubelet.finished()
+    path = folder / "csi.modelstage.io-reg.sock"
+    os.rename(path, folder / ".old")  # keeps the inode's number from being used again
+    with socket.socket(socket.AF_UNIX) as theirs:
+        theirs.bind(str(path))
+        inode = path.stat().st_ino
+        wait_until(lambda: daemon.http("/readyz")[0] == 503, "kubelet would find another one there")
+        wait_until(lambda: "is not ours any more" in daemon.log, "that is logged")
+        assert path.stat().st_ino == inode
+    path.unlink()
+    Kubelet(folder).finished()
+    wait_until(lambda: daemon.http("/readyz")[0] == 200, "it is ready again")
 
 
 def test_the_endpoint_may_have_another_path_for_kubelet(life):

@@ -137,9 +137,10 @@ class ApiServer:
     # ---- answering
 
     def answer(self, handler):
+        path = handler.path.partition("?")[0]
         with self.lock:
-            self.requests.append(handler.path)
-            self.calls.append((handler.command, handler.path))
+            self.requests.append(path)
+            self.calls.append((handler.command, path))
             fault = self.faults.popleft() if self.faults else None
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         if fault is not None and "late" in fault:
@@ -148,20 +149,20 @@ class ApiServer:
             self._fail(handler, fault)
         elif handler.headers.get("Authorization") not in {f"Bearer {token}" for token in self.tokens}:
             handler.send(401, status(401, "Unauthorized"))
-        elif any(handler.command == method and part in handler.path for method, part in self.forbidden):
-            handler.send(403, status(403, f"{handler.path} is forbidden"))
-        elif handler.command == "POST" and handler.path.endswith("/events"):
+        elif any(handler.command == method and part in path for method, part in self.forbidden):
+            handler.send(403, status(403, f"{path} is forbidden"))
+        elif handler.command == "POST" and path.endswith("/events"):
             with self.lock:
                 self.events.append(json.loads(body))
             handler.send(201, self.events[-1])
-        elif handler.command == "PATCH" and handler.path in self.objects:
+        elif handler.command == "PATCH" and path in self.objects:
             with self.lock:
-                done = self._patch(self.objects[handler.path], json.loads(body), handler.headers["Content-Type"])
-            handler.send(*((200, self.objects[handler.path]) if done else (422, status(422, "the test of the patch does not hold"))))
-        elif handler.path in self.objects:
-            handler.send(200, self.objects[handler.path])
+                done = self._patch(self.objects[path], json.loads(body), handler.headers["Content-Type"])
+            handler.send(*((200, self.objects[path]) if done else (422, status(422, "the test of the patch does not hold"))))
+        elif path in self.objects:
+            handler.send(200, self.objects[path])
         else:
-            resource, name = handler.path.split("/")[-2:]
+            resource, name = path.split("/")[-2:]
             handler.send(404, status(404, f'{resource} "{name}" not found', name=name, kind=resource))
 
     @staticmethod

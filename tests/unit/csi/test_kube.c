@@ -171,6 +171,24 @@ static void test_a_token_that_is_none_is_not_sent(void **state) {
         kube_world_end(&w);
 }
 
+/* A file that was cut short by a crash is full of them. */
+static void test_a_token_with_a_nul_is_none(void **state) {
+        static const char text[] = "canary\0-token\n";
+        struct kube_world w;
+
+        (void)state;
+        kube_world_begin(&w, script_object);
+        int dir = open(w.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_int_equal(path_write_file(dir, "token", text, sizeof text - 1, 0600, NULL), 0);
+        close(dir);
+        assert_true(get(&w, LONG_MS) < 0);
+        assert_int_equal(w.e.kind, ERROR_UNAVAILABLE);
+        assert_non_null(strstr(w.e.text, "has a character that no token may have"));
+        assert_null(strstr(w.e.text, "canary"));
+        assert_int_equal(server_count(&w.server, ""), 0);
+        kube_world_end(&w);
+}
+
 static void script_by_path(struct server *s, const struct server_request *q, struct server_answer *a) {
         const char *last = strrchr(q->target, '/') + 1;
 
@@ -570,6 +588,7 @@ int main(void) {
                 cmocka_unit_test(test_nobody_loops_on_401),
                 cmocka_unit_test(test_the_token_is_read_once_a_minute_and_when_it_is_refused),
                 cmocka_unit_test(test_a_token_that_is_none_is_not_sent),
+                cmocka_unit_test(test_a_token_with_a_nul_is_none),
                 cmocka_unit_test(test_refusals_have_their_kinds_and_are_not_asked_again),
                 cmocka_unit_test(test_what_goes_away_is_waited_for),
                 cmocka_unit_test(test_a_deadline_that_retry_after_passes_is_not_slept_for),

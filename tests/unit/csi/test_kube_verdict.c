@@ -109,7 +109,6 @@ static void test_a_server_that_is_busy_is_asked_again_when_it_says(void **state)
                 int64_t wait_ms;
         } cases[] = {
                 { 429, "3", "", 3000 },
-                { 503, "0", "", 0 },
                 { 429, NULL, "{\"kind\":\"Status\",\"details\":{\"retryAfterSeconds\":2}}", 2000 },
                 { 429, "4", "{\"kind\":\"Status\",\"details\":{\"retryAfterSeconds\":2}}", 4000 },
                 { 500, "86400", "", 30000 }, /* more is not believed */
@@ -122,6 +121,23 @@ static void test_a_server_that_is_busy_is_asked_again_when_it_says(void **state)
 
                 assert_int_equal(j.next, CSI_KUBE_WAIT);
                 assert_int_equal(j.wait_ms, cases[i].wait_ms);
+        }
+}
+
+/* "At once", or a date that is past, of a server that goes on failing must not make us spin. */
+static void test_retry_after_does_not_shorten_our_own_wait(void **state) {
+        static const char *const soon[] = { "0", "Sun, 06 Nov 1994 08:49:37 GMT", "no date", NULL };
+
+        (void)state;
+        for (size_t i = 0; soon[i]; i++) {
+                struct csi_kube_course c = begun(3600 * SECOND);
+
+                for (int64_t n = 0, most = 100; n < 8; n++, most = most * 2 < 5000 ? most * 2 : 5000) {
+                        struct judged j = judge(&c, 503, soon[i], "", 10);
+
+                        assert_int_equal(j.next, CSI_KUBE_WAIT);
+                        assert_in_range(j.wait_ms, most / 2, most);
+                }
         }
 }
 
@@ -236,6 +252,7 @@ int main(void) {
                 cmocka_unit_test(test_only_the_first_401_asks_for_a_fresh_token),
                 cmocka_unit_test(test_a_certificate_is_distrusted_once_before_it_fails),
                 cmocka_unit_test(test_a_server_that_is_busy_is_asked_again_when_it_says),
+                cmocka_unit_test(test_retry_after_does_not_shorten_our_own_wait),
                 cmocka_unit_test(test_waits_grow_and_have_a_cap),
                 cmocka_unit_test(test_what_does_not_fit_before_the_deadline_is_not_waited_for),
                 cmocka_unit_test(test_a_try_leaves_time_for_another),

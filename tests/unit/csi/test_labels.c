@@ -131,6 +131,41 @@ static void test_models_that_would_share_a_name_all_get_another(void **state) {
         clear(&l);
 }
 
+/* A tag may say what another model's label ends in. */
+static void test_a_tag_that_looks_like_a_hash_takes_nobodys_name(void **state) {
+        struct csi_labels labels;
+        struct list l = { .n = 0 };
+        char reference[128], longest[128];
+
+        (void)state;
+        add(&l, "a.example.com/x/llama:1");
+        add(&l, "b.example.com/x/llama:1");
+        labels = make(&l);
+        snprintf(reference, sizeof reference, "c.example.com/evil/llama:%.20s",
+                 labels.list[1].name + strlen("warm-llama-"));
+        add(&l, reference);
+        labels = make(&l);
+        assert_int_equal(labels.n, 3);
+        assert_memory_equal(labels.list[2].name, "warm-llama-1-", strlen("warm-llama-1-"));
+        clear(&l);
+
+        snprintf(longest, sizeof longest, "a.example.com/x/%080d:1", 7); /* is cut */
+        add(&l, longest);
+        labels = make(&l);
+        snprintf(reference, sizeof reference, "c.example.com/evil/%.49s:%.8s",
+                 labels.list[0].name + strlen("warm-"), labels.list[0].name + 63 - 8);
+        add(&l, reference);
+        labels = make(&l);
+        assert_int_equal(labels.n, 2);
+        clear(&l);
+
+        add(&l, "a.example.com/x/llama:20260101"); /* a date stays one as long as nobody's hash is that */
+        add(&l, "a.example.com/x/llama:20260202");
+        labels = make(&l);
+        assert_string_equal(labels.list[0].name, "warm-llama-20260101");
+        clear(&l);
+}
+
 static void test_a_model_that_is_listed_twice_has_one_label(void **state) {
         struct list l = { .n = 0 };
 
@@ -201,6 +236,7 @@ int main(void) {
                 cmocka_unit_test(test_the_name_is_made_of_repository_and_tag),
                 cmocka_unit_test(test_a_long_name_is_cut_and_stays_unique),
                 cmocka_unit_test(test_models_that_would_share_a_name_all_get_another),
+                cmocka_unit_test(test_a_tag_that_looks_like_a_hash_takes_nobodys_name),
                 cmocka_unit_test(test_a_model_that_is_listed_twice_has_one_label),
                 cmocka_unit_test(test_only_the_first_that_are_here_get_one),
                 cmocka_unit_test(test_no_reference_makes_an_invalid_label),

@@ -22,6 +22,7 @@ struct scene {
         struct csi_node_object *node;
         struct settings_warm warm[MODELS_MAX];
         size_t n_warm;
+        const struct csi_node_object_times *times;
         char nfd[64];
 
         /* Guarded by the server's lock. */
@@ -30,6 +31,7 @@ struct scene {
         int refuse;     /* status of the next answers to a GET, or of a PATCH if @refuse_patch; 0: none */
         bool refuse_patch;
         unsigned refusals; /* how many more */
+        unsigned recent;   /* GETs that were content with what is in memory */
         bool meddle;       /* somebody else adds a taint before the next patch */
 
         pthread_mutex_t lock; /* guards what follows */
@@ -75,8 +77,10 @@ static void apply_merge_patch(json_t *node, json_t *patch) {
 static void script_node(struct server *server, const struct server_request *q, struct server_answer *a) {
         struct scene *s = server->userdata;
         bool is_patch = strcmp(q->method, "PATCH") == 0;
+        bool is_recent = strcmp(q->target, "/api/v1/nodes/node-1?resourceVersion=0") == 0;
 
-        assert(strcmp(q->target, "/api/v1/nodes/node-1") == 0);
+        assert(is_recent ? !is_patch : strcmp(q->target, "/api/v1/nodes/node-1") == 0);
+        s->recent += is_recent;
         if (s->refuse && s->refusals > 0 && is_patch == s->refuse_patch) {
                 s->refusals--;
                 server_answer_text(a, s->refuse, "{\"kind\":\"Status\",\"message\":\"not now\"}");
@@ -148,9 +152,11 @@ static void scene_warm(struct scene *s, const char *model, bool required) {
 }
 
 static void scene_go(struct scene *s, const char *labels) {
-        const struct csi_node_object_options o = {
-                .settings = s->w.settings, .kube = s->w.kube, .is_here = is_here, .userdata = s
-        };
+        const struct csi_node_object_options o = { .settings = s->w.settings,
+                                                   .kube = s->w.kube,
+                                                   .is_here = is_here,
+                                                   .userdata = s,
+                                                   .times = s->times };
 
         assert_int_equal(settings_set(s->w.settings, "kubernetes.labels", labels, NULL), 0);
         s->w.settings->warm = s->warm;
@@ -278,6 +284,87 @@ static void test_node_without_the_taint_is_looked_at_once_for_each_registration(
         csi_node_object_registered(s.node);
         wait_for_calls(&s, "GET", 2);
         assert_calls(&s, 2, 0);
+        scene_end(&s);
+}
+
+/* Others change the taints. */
+static void set_taints(struct scene *s, const char *taints) {
+        pthread_mutex_lock(&s->w.server.lock);
+        json_object_set_new(json_object_get(s->object, "spec"), "taints", json_loads(taints, 0, NULL));
+        pthread_mutex_unlock(&s->w.server.lock);
+}
+
+#define NONE_BUT_OTHER "[{\"effect\":\"NoSchedule\",\"key\":\"nvidia.com/gpu\"}]"
+#define NEVER_MS 3600000
+
+static void test_taint_that_comes_after_the_first_look_goes(void **state) {
+        static const struct csi_node_object_times cases[] = {
+                { .settles_ms = NEVER_MS,
+                  .soon_ms = 20,
+                  .later_ms = NEVER_MS,
+                  .retry_ms = 20 },                                       /* as Karpenter does it */
+                { .settles_ms = 0, .soon_ms = NEVER_MS, .later_ms = 20 }, /* a day later */
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                struct scene s;
+
+                scene_begin(&s, "{}", "[" OTHER "]");
+                s.times = &cases[i];
+                scene_go(&s, "none");
+                csi_node_object_registered(s.node);
+                wait_for_calls(&s, "GET", 2);
+                set_taints(&s, "[" OTHER "," OURS "]");
+                wait_for(&s, "spec", "taints", NONE_BUT_OTHER);
+                set_taints(&s, "[" OURS "," OTHER "]"); /* and comes back */
+                wait_for(&s, "spec", "taints", NONE_BUT_OTHER);
+                assert_int_equal(server_count(&s.w.server, "PATCH"), 2);
+                pthread_mutex_lock(&s.w.server.lock);
+                assert_true(s.recent >= 2); /* all but the first */
+                pthread_mutex_unlock(&s.w.server.lock);
+                scene_end(&s);
+        }
+}
+
+static void test_node_that_karpenter_has_not_registered_is_looked_at_soon(void **state) {
+        static const struct csi_node_object_times times = { .soon_ms = 20, .later_ms = NEVER_MS };
+        struct scene s;
+
+        (void)state;
+        scene_begin(&s, "{}", "[{\"key\":\"karpenter.sh/unregistered\",\"effect\":\"NoExecute\"}]");
+        s.times = &times;
+        scene_go(&s, "none");
+        csi_node_object_registered(s.node);
+        wait_for_calls(&s, "GET", 2);
+        set_taints(&s, "[" OTHER "," OURS "]");
+        wait_for(&s, "spec", "taints", NONE_BUT_OTHER);
+        scene_end(&s);
+}
+
+static void test_node_is_not_looked_at_while_a_required_model_is_missing(void **state) {
+        static const struct csi_node_object_times times = { .settles_ms = NEVER_MS, .soon_ms = 20 };
+        struct scene s;
+
+        (void)state;
+        scene_begin(&s, "{}", "[" OURS "]");
+        s.times = &times;
+        scene_warm(&s, "r.example.com/llama:1", true);
+        scene_warm(&s, "r.example.com/qwen:2", false);
+        s.here[0] = "r.example.com/llama:1";
+        scene_go(&s, "none");
+        csi_node_object_registered(s.node);
+        wait_for(&s, "spec", "taints", "[]");
+        set_here(&s, 0, NULL);
+        wait_for_warm(0, 2);
+        unsigned gets = server_count(&s.w.server, "GET");
+        set_taints(&s, "[" OURS "]");
+        csi_node_object_registered(s.node);
+        set_here(&s, 1, "r.example.com/qwen:2");
+        wait_for_warm(1, 1); /* it was awake for that */
+        assert_calls(&s, gets, 1);
+        set_here(&s, 0, "r.example.com/llama:1");
+        wait_for(&s, "spec", "taints", "[]");
         scene_end(&s);
 }
 
@@ -452,6 +539,61 @@ static void test_a_missing_nfd_directory_is_tried_again(void **state) {
         scene_end(&s);
 }
 
+/* ---- one thing fails ---- */
+
+static const struct csi_node_object_times not_again = { NEVER_MS, NEVER_MS, NEVER_MS, NEVER_MS };
+
+static void test_a_missing_nfd_directory_does_not_hold_back_the_taint(void **state) {
+        struct scene s;
+
+        (void)state;
+        scene_begin(&s, "{}", "[" OURS "]");
+        s.times = &not_again;
+        scene_warm(&s, "r.example.com/llama:1", false);
+        scene_warm(&s, "r.example.com/qwen:2", false);
+        scene_warm(&s, "r.example.com/qwen:3", false);
+        s.here[0] = "r.example.com/llama:1";
+        assert_int_equal(rmdir(s.nfd), 0);
+        scene_go(&s, "nfd");
+        wait_for_warm(1, 2); /* what comes now is for the next look */
+        csi_node_object_registered(s.node);
+        wait_for(&s, "spec", "taints", "[]");
+        assert_int_equal(mkdir(s.nfd, 0755), 0); /* to be removed */
+        scene_end(&s);
+}
+
+static void test_a_registration_does_not_wait_for_a_label_that_was_refused(void **state) {
+        struct scene s;
+
+        (void)state;
+        scene_begin(&s, "{}", "[" OURS "]");
+        s.times = &not_again;
+        s.refuse = 403;
+        s.refusals = 1;
+        scene_go(&s, "node");
+        wait_for_calls(&s, "GET", 1);
+        csi_node_object_registered(s.node);
+        wait_for(&s, "spec", "taints", "[]");
+        scene_end(&s);
+}
+
+static void test_the_last_required_model_does_not_wait_for_a_label_that_was_refused(void **state) {
+        struct scene s;
+
+        (void)state;
+        scene_begin(&s, "{}", "[" OURS "]");
+        s.times = &not_again;
+        s.refuse = 403;
+        s.refusals = 1;
+        scene_warm(&s, "r.example.com/llama:1", true);
+        scene_go(&s, "node");
+        csi_node_object_registered(s.node);
+        wait_for_calls(&s, "GET", 1);
+        set_here(&s, 0, "r.example.com/llama:1");
+        wait_for(&s, "spec", "taints", "[]");
+        scene_end(&s);
+}
+
 /* ---- names ---- */
 
 static void test_a_node_that_cannot_be_is_not_asked_for(void **state) {
@@ -475,6 +617,9 @@ int main(void) {
                 cmocka_unit_test(test_taint_goes_when_registered_and_required_models_are_here),
                 cmocka_unit_test(test_taint_stays_until_kubelet_has_registered_the_driver),
                 cmocka_unit_test(test_node_without_the_taint_is_looked_at_once_for_each_registration),
+                cmocka_unit_test(test_taint_that_comes_after_the_first_look_goes),
+                cmocka_unit_test(test_node_that_karpenter_has_not_registered_is_looked_at_soon),
+                cmocka_unit_test(test_node_is_not_looked_at_while_a_required_model_is_missing),
                 cmocka_unit_test(test_taint_that_somebody_else_adds_meanwhile_stays),
                 cmocka_unit_test(test_taint_goes_after_conflicts_and_refusals),
                 cmocka_unit_test(test_empty_key_means_no_taint_is_looked_for),
@@ -483,6 +628,9 @@ int main(void) {
                 cmocka_unit_test(test_nfd_gets_a_file_and_the_api_server_is_not_asked),
                 cmocka_unit_test(test_a_file_that_another_setting_has_left_goes),
                 cmocka_unit_test(test_a_missing_nfd_directory_is_tried_again),
+                cmocka_unit_test(test_a_missing_nfd_directory_does_not_hold_back_the_taint),
+                cmocka_unit_test(test_a_registration_does_not_wait_for_a_label_that_was_refused),
+                cmocka_unit_test(test_the_last_required_model_does_not_wait_for_a_label_that_was_refused),
                 cmocka_unit_test(test_a_node_that_cannot_be_is_not_asked_for),
         };
 

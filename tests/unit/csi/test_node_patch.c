@@ -131,12 +131,33 @@ static void test_what_is_no_node_is_refused(void **state) {
         }
 }
 
+static void test_a_node_is_joining_until_karpenter_takes_its_taint_away(void **state) {
+        static const struct {
+                const char *node;
+                bool is_joining;
+        } cases[] = {
+                { "{\"spec\":{\"taints\":[" OTHER ",{\"key\":\"karpenter.sh/unregistered\"}]}}", true },
+                { "{\"metadata\":{\"labels\":{\"karpenter.sh/unregistered\":\"\"}}}", true },
+                { "{\"spec\":{\"taints\":[" OTHER "]},\"metadata\":{\"labels\":{\"a\":\"b\"}}}", false },
+                { "{\"spec\":{\"taints\":[7,{\"key\":7}]},\"metadata\":[]}", false },
+                { "{}", false },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                _cleanup_json_ json_t *node = parse(cases[i].node);
+
+                assert_int_equal(csi_node_is_joining(node), cases[i].is_joining);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_taints_with_our_key_go_and_others_stay),
                 cmocka_unit_test(test_our_labels_become_those_that_are_wanted),
                 cmocka_unit_test(test_a_node_without_taints_or_labels_is_one),
                 cmocka_unit_test(test_what_is_no_node_is_refused),
+                cmocka_unit_test(test_a_node_is_joining_until_karpenter_takes_its_taint_away),
         };
 
         return cmocka_run_group_tests_name("csi/node_patch", tests, NULL, NULL);
