@@ -67,6 +67,16 @@ def test_required_model_does_not_wait_for_those_that_are_listed_before_it(mapped
     assert registry.ref("big") not in here(daemon)
 
 
+def test_removed_model_stays_away_until_the_list_changes(mapped, registry):
+    daemon = mapped({"model": registry.ref("raw")})
+    wait_until(lambda: registry.ref("raw") in here(daemon), "it is here")
+    daemon.cli("rm", registry.ref("raw")).ok()
+    mapped.update(daemon, {"model": registry.ref("raw")})  # the file is written anew, the list is the same
+    assert registry.ref("raw") not in here(daemon)
+    mapped.update(daemon, {"model": registry.ref("modelpacks", "raw")}, {"model": registry.ref("raw")})
+    wait_until(lambda: len(here(daemon)) == 2, "another list brings it back")
+
+
 def test_broken_file_keeps_the_list_and_says_why(mapped, registry):
     daemon = mapped({"model": registry.ref("raw")})
     wait_until(lambda: registry.ref("raw") in here(daemon), "it is here")

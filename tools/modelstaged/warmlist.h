@@ -3,7 +3,8 @@
  * warmlist: keeps the models of the settings' `warm` list in the cache; the file is watched. Only this list
  * is taken from a file that has changed: all other settings stay as they were at the start.
  *
- * A model that leaves the list stays in the cache, and pinned if it was.
+ * A model that leaves the list stays in the cache, and pinned if it was. One that is removed from the cache
+ * is not staged again before the daemon starts anew or the list changes: somebody removed it on purpose.
  */
 #pragma once
 
