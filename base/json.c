@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * json: jansson refuses by itself what is not JSON, invalid UTF-8, "\u0000", integers over 64 bits, anything
- * behind the end, and nesting over 2048; duplicate keys by a flag. Its messages quote the document, so they
- * are cut.
+ * json: jansson refuses by itself what is not JSON, invalid UTF-8, integers over 64 bits, anything behind the
+ * end, nesting over 2048, and "\u0000" unless a flag allows it in values; duplicate keys by a flag. Its
+ * messages quote the document, so they are cut.
  */
 #include "base/json.h"
 
-int json_parse(json_t **ret, const char *data, size_t len, size_t max, const char *what, struct error *e) {
+#include <string.h>
+
+static int parse(json_t **ret, const char *data, size_t len, size_t max, size_t flags, const char *what,
+                 struct error *e) {
         _cleanup_json_ json_t *root = NULL;
         json_error_t why;
 
         if (len > max)
                 return error_set(e, ERROR_INVALID, "the %s is larger than %zu bytes", what, max);
-        root = json_loadb(data, len, JSON_REJECT_DUPLICATES, &why);
+        root = json_loadb(data, len, JSON_REJECT_DUPLICATES | flags, &why);
         if (!root && json_error_code(&why) == json_error_out_of_memory)
                 return error_errno(e, ENOMEM, "cannot read the %s", what);
         if (!root)
@@ -22,6 +25,19 @@ int json_parse(json_t **ret, const char *data, size_t len, size_t max, const cha
                 return error_set(e, ERROR_INVALID, "the %s is not a JSON object", what);
         *ret = take_ptr(root);
         return 0;
+}
+
+int json_parse(json_t **ret, const char *data, size_t len, size_t max, const char *what, struct error *e) {
+        return parse(ret, data, len, max, 0, what, e);
+}
+
+int json_parse_with_nuls(json_t **ret, const char *data, size_t len, size_t max, const char *what,
+                         struct error *e) {
+        return parse(ret, data, len, max, JSON_ALLOW_NUL, what, e);
+}
+
+bool json_string_has_nul(const json_t *string) {
+        return strlen(json_string_value(string)) != json_string_length(string);
 }
 
 static int missing(const char *key, struct error *e) {
@@ -35,6 +51,8 @@ int json_opt_string(const char **ret, const json_t *object, const char *key, con
 
         if (value && !json_is_string(value))
                 return error_set(e, ERROR_INVALID, "\"%s\" is not a string", key);
+        if (value && json_string_has_nul(value))
+                return error_set(e, ERROR_INVALID, "\"%s\" has a NUL", key);
         *ret = value ? json_string_value(value) : def;
         return 0;
 }

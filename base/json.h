@@ -9,6 +9,7 @@
 #include "base/error.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,12 @@
 
 /* Parses an object. @what names the document in errors ("manifest of X"). */
 int json_parse(json_t **ret, const char *data, size_t len, size_t max, const char *what, struct error *e);
+
+/* The same of a document that others may write into, where a NUL in some string must not be the end of it
+ * all. A string that has one is ERROR_INVALID in what follows; jansson's own functions give its beginning. */
+int json_parse_with_nuls(json_t **ret, const char *data, size_t len, size_t max, const char *what,
+                         struct error *e);
+bool json_string_has_nul(const json_t *string); /* @string is one */
 
 /* Members of an object. Missing is ERROR_INVALID in the _get forms; the _opt forms give the default.
  * A member of the wrong type is ERROR_INVALID in both. Strings belong to the tree. */

@@ -162,7 +162,7 @@ static const char *annotation_of(const struct claim *c, size_t i) {
         return value ? value : "";
 }
 
-static int check_annotations_known(const struct claim *c, struct error *e) {
+static int check_annotations(const struct claim *c, struct error *e) {
         const char *key;
         json_t *value;
 
@@ -176,6 +176,9 @@ static int check_annotations_known(const struct claim *c, struct error *e) {
                                          "claim %s/%s has an unknown annotation \"%.128s\": known are " OURS
                                          "model, pull-policy, root, include and exclude",
                                          c->class->claim_namespace, c->class->claim_name, key);
+                if (text_starts_with(key, OURS) && json_string_has_nul(value))
+                        return error_set(e, ERROR_PRECONDITION, "annotation %s of claim %s/%s has a NUL", key,
+                                         c->class->claim_namespace, c->class->claim_name);
         }
         return 0;
 }
@@ -239,7 +242,7 @@ int csi_claim_read(struct csi_attribute_values *ret, const struct csi_class *cla
         if (r >= 0)
                 r = check_uid(&c, volume, e);
         if (r >= 0)
-                r = check_annotations_known(&c, e);
+                r = check_annotations(&c, e);
         if (r >= 0 && !*annotation_of(&c, 0))
                 r = model_is_missing(&c, e);
         for (size_t i = 0; r >= 0 && i < N_ANNOTATIONS; i++)

@@ -213,7 +213,8 @@ static int take_answer(json_t **ret, const struct oci_http_response *a, const st
                        struct error *e) {
         struct error why = { 0 };
 
-        if (!ret || json_parse(ret, buf_text(&a->body), a->body.len, ANSWER_MAX, "answer", &why) == 0)
+        if (!ret ||
+            json_parse_with_nuls(ret, buf_text(&a->body), a->body.len, ANSWER_MAX, "answer", &why) == 0)
                 return 0;
         if (why.kind != ERROR_INVALID)
                 return error_copy(e, &why);

@@ -7,7 +7,8 @@
  * The address is kubernetes.apiServer, else KUBERNETES_SERVICE_HOST and _PORT; token and ca.crt lie in
  * kubernetes.serviceAccount and are read again when they may have been rotated (the token once a minute and
  * after a 401). Each request has a deadline of its own, in which 401 (once, with a fresh token), 429, 5xx
- * and connection errors are tried again, Retry-After respected. Answers are capped and strictly parsed.
+ * and connection errors are tried again, Retry-After respected. Answers are capped and strictly parsed,
+ * but strings in them may have NULs (base/json.h): anybody may write some into an annotation.
  * Thread-safe; every call blocks.
  */
 #pragma once

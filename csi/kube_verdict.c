@@ -159,7 +159,11 @@ enum csi_kube_next csi_kube_judge(int64_t *ret_wait_ms, struct csi_kube_course *
                                 sent_error->text);
                 return CSI_KUBE_FAIL;
         }
-        if (performed < 0 && sent_error->kind != ERROR_UNAVAILABLE) { /* cancelled, out of memory */
+        if (performed < 0 && sent_error->kind == ERROR_CANCELLED) { /* oci speaks of a registry */
+                (void)error_set(e, ERROR_CANCELLED, "cancelled while waiting for the API server");
+                return CSI_KUBE_FAIL;
+        }
+        if (performed < 0 && sent_error->kind != ERROR_UNAVAILABLE) { /* out of memory */
                 (void)error_copy(e, sent_error);
                 return CSI_KUBE_FAIL;
         }

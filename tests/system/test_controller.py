@@ -295,6 +295,15 @@ def test_what_goes_away_by_itself_is_not_seen(api, controller, fault):
     assert controller.create(PV).volume_context["model"] == MODEL
 
 
+def test_a_nul_in_an_annotation_spoils_only_ours(api, controller):
+    api.claim(model=MODEL)
+    api.objects[CLAIM.format("ml", "llama")]["metadata"]["annotations"]["example.com/note"] = "a\0b"
+    assert controller.create(PV).volume_context["model"] == MODEL
+    api.claim(model=MODEL + "\0evil")
+    code, text = controller.refusal("pvc-2")
+    assert code == "FAILED_PRECONDITION" and "annotation modelstage.io/model of claim ml/llama has a NUL" in text
+
+
 def test_a_server_that_is_busy_for_longer_than_the_call_is_unavailable(api, controller):
     api.faults.append({"status": 429, "message": "too many", "headers": [("Retry-After", "3600")]})
     code, text = controller.refusal(PV, timeout=20)

@@ -46,6 +46,22 @@ static void test_bad_documents_are_refused(void **state) {
         }
 }
 
+static void test_a_nul_where_it_is_allowed_spoils_only_its_own_string(void **state) {
+        static const char text[] = "{\"a\":\"x\\u0000y\",\"b\":\"z\"}", key[] = "{\"a\\u0000\":1}";
+        _cleanup_json_ json_t *root = NULL;
+        struct error e = { 0 };
+        const char *s = NULL;
+
+        (void)state;
+        assert_int_equal(json_parse_with_nuls(&root, key, sizeof key - 1, 100, "answer", &e), -EINVAL);
+        assert_int_equal(json_parse_with_nuls(&root, text, sizeof text - 1, 100, "answer", &e), 0);
+        assert_int_equal(json_get_string(&s, root, "b", &e), 0);
+        assert_string_equal(s, "z");
+        assert_int_equal(json_get_string(&s, root, "a", &e), -EINVAL);
+        assert_string_equal(e.text, "\"a\" has a NUL");
+        assert_string_equal(s, "z");
+}
+
 static void test_a_document_over_the_cap_is_refused_unread(void **state) {
         json_t *root = NULL;
         struct error e = { 0 };
@@ -125,6 +141,7 @@ static void test_a_member_of_the_wrong_type_is_named_and_nothing_is_changed(void
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_bad_documents_are_refused),
+                cmocka_unit_test(test_a_nul_where_it_is_allowed_spoils_only_its_own_string),
                 cmocka_unit_test(test_a_document_over_the_cap_is_refused_unread),
                 cmocka_unit_test(test_deep_nesting_is_refused),
                 cmocka_unit_test(test_members_are_taken_by_their_type),

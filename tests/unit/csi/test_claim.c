@@ -25,7 +25,7 @@ static json_t *claim_with(const char *annotations) {
                          "\"spec\":{\"storageClassName\":\"models\"}}",
                          annotations);
 
-        if (json_parse(&claim, text, (size_t)n, sizeof text, "claim", &e) < 0)
+        if (json_parse_with_nuls(&claim, text, (size_t)n, sizeof text, "claim", &e) < 0)
                 fail_msg("%s", e.text);
         return claim;
 }
@@ -110,6 +110,18 @@ static void test_what_the_claim_says_joins_what_the_class_says(void **state) {
         assert_string_equal(v.of[CSI_ATTRIBUTE_INCLUDE], "");
 }
 
+static void test_a_nul_in_what_others_write_is_theirs(void **state) {
+        _cleanup_json_ json_t *claim =
+            claim_with("{\"modelstage.io/model\":\"" MODEL "\",\"example.com/note\":\"a\\u0000b\"}");
+        struct csi_class c = class_of(PAIRS(NOTHING_BESIDES));
+        struct csi_attribute_values v;
+        struct error e = { 0 };
+
+        (void)state;
+        assert_int_equal(csi_claim_read(&v, &c, VOLUME, claim, &e), 0);
+        assert_string_equal(v.of[CSI_ATTRIBUTE_MODEL], MODEL);
+}
+
 static void test_claims_at_fault_are_told_whose_and_what(void **state) {
         static const struct {
                 const char *annotations;
@@ -120,6 +132,10 @@ static void test_claims_at_fault_are_told_whose_and_what(void **state) {
                   "claim ml/llama has no annotation modelstage.io/model, and StorageClass models names no "
                   "model: "
                   "annotate the claim, as in modelstage.io/model=registry.example.com/models/llama:1" },
+                { "{\"modelstage.io/model\":\"m\\u0000evil\"}", ERROR_PRECONDITION,
+                  "annotation modelstage.io/model of claim ml/llama has a NUL" },
+                { "{\"modelstage.io/model\":\"m\",\"modelstage.io/root\":\"\\u0000\"}", ERROR_PRECONDITION,
+                  "annotation modelstage.io/root of claim ml/llama has a NUL" },
                 { "{\"modelstage.io/model\":\"m\",\"modelstage.io/modle\":\"m\"}", ERROR_PRECONDITION,
                   "claim ml/llama has an unknown annotation \"modelstage.io/modle\": known are "
                   "modelstage.io/model, "
@@ -260,6 +276,7 @@ int main(void) {
                 cmocka_unit_test(test_a_classs_own_mistakes_are_found_before_any_claim_is_read),
                 cmocka_unit_test(test_names_that_are_none_are_refused),
                 cmocka_unit_test(test_what_the_claim_says_joins_what_the_class_says),
+                cmocka_unit_test(test_a_nul_in_what_others_write_is_theirs),
                 cmocka_unit_test(test_claims_at_fault_are_told_whose_and_what),
                 cmocka_unit_test(test_a_password_in_an_annotation_is_not_repeated),
                 cmocka_unit_test(test_a_volumes_uid_is_its_claims),

@@ -361,7 +361,7 @@ static void test_an_answer_that_is_no_object_is_not_the_api_servers(void **state
                 "{\"kind\":",
                 OBJECT "x",
                 "{\"a\":1,\"a\":2}",
-                "{\"a\":\"\\u0000\"}",
+                "{\"a\\u0000\":1}",
                 "{\"a\":\"\xff\"}",
         };
         struct kube_world w;

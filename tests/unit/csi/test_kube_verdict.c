@@ -192,8 +192,9 @@ static void test_what_is_nobodys_fault_goes_through_and_what_is_too_long_is_not_
         struct csi_kube_course c = begun(10 * SECOND);
 
         (void)state;
-        assert_int_equal(judge_failure(&c, CURLE_ABORTED_BY_CALLBACK, ERROR_CANCELLED, 1).e.kind,
-                         ERROR_CANCELLED);
+        struct judged cancelled = judge_failure(&c, CURLE_ABORTED_BY_CALLBACK, ERROR_CANCELLED, 1);
+        assert_int_equal(cancelled.e.kind, ERROR_CANCELLED);
+        assert_string_equal(cancelled.e.text, "cancelled while waiting for the API server");
         assert_int_equal(judge_failure(&c, CURLE_OUT_OF_MEMORY, ERROR_INTERNAL, 1).e.kind, ERROR_INTERNAL);
         struct judged j = judge_failure(&c, CURLE_WRITE_ERROR, ERROR_INVALID, 1);
         assert_int_equal(j.next, CSI_KUBE_FAIL);
