@@ -52,6 +52,21 @@ static int check_our_keys(const struct csi_pair *parameters, size_t n, struct er
         return 0;
 }
 
+static int check_bound(const char *allow, struct error *e) {
+        char **globs = text_split(allow, ',');
+        int r = globs ? 0 : error_errno(e, ENOMEM, "cannot read " ALLOW);
+
+        for (char **glob = globs; r >= 0 && glob && *glob; glob++)
+                if (!text_glob_is_whole(*glob))
+                        r = error_set(e, ERROR_INVALID,
+                                      ALLOW
+                                      ": \"%.128s\" has no slash: a glob is over the whole reference, as in "
+                                      "registry.example.com/models/**",
+                                      *glob);
+        text_list_free(globs);
+        return r;
+}
+
 /* Names become parts of a path at the API server. */
 static int check_name(const char *what, const char *name, struct error *e) {
         return !*name || csi_kube_name_is_valid(name)
@@ -89,6 +104,7 @@ int csi_class_read(struct csi_class *ret, const struct csi_pair *parameters, siz
                 for (size_t k = 0; k < sizeof known / sizeof *known; k++)
                         if (strcmp(known[k].key, parameters[i].key) == 0)
                                 *known[k].value = parameters[i].value;
+        r = check_bound(c.allow, e);
         for (size_t k = 1; r >= 0 && k < sizeof known / sizeof *known; k++)
                 r = check_name(known[k].key, *known[k].value, e);
         if (r < 0)

@@ -185,6 +185,7 @@ def test_an_unknown_key_is_refused_wherever_it_stands(tools):
     ({"storageClasses": [{"name": "a", "allow": "r.io/**"}]}, "allow"),
     ({"storageClasses": [{"name": "a", "include": ["*.json,*.bin"]}]}, "include"),
     ({"storageClasses": [{"name": "a", "secretNamespace": "b"}]}, "secretName"),
+    ({"storageClasses": [{"name": "a", "secretName": "s", "secretNamespace": "platform"}]}, "say with allow, or model"),
     ({"storageClasses": [{"name": "a", "reclaimPolicy": "Recycle"}]}, "reclaimPolicy"),
     ({"storageClasses": {"name": "a"}}, "storageClasses"),
     ({"startupTaint": {"key": "not ready"}}, "key"),

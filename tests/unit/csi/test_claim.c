@@ -63,6 +63,7 @@ static void test_a_classs_own_mistakes_are_found_before_any_claim_is_read(void *
                 { "model", "r.example.com/UP" },
                 { "modelstage.io/alow", "x" },
                 { "modelstage.io/allow", "" },
+                { "modelstage.io/allow", "r.example.com/**, llama*" },
                 { "nmodel", "x" },
         };
 
