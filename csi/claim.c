@@ -34,6 +34,21 @@ static const struct {
 
 /* ---- the class ---- */
 
+static int check_bound(const char *allow, struct error *e) {
+        char **globs = text_split(allow, ',');
+        int r = globs ? 0 : error_errno(e, ENOMEM, "cannot read " ALLOW);
+
+        for (char **glob = globs; r >= 0 && glob && *glob; glob++)
+                if (!text_glob_is_whole(*glob))
+                        r = error_set(e, ERROR_INVALID,
+                                      ALLOW
+                                      ": \"%.128s\" has no slash: a glob is over the whole reference, as in "
+                                      "registry.example.com/models/**",
+                                      *glob);
+        text_list_free(globs);
+        return r;
+}
+
 /* What we do not know must not pass: a misspelt "allow" would allow everything, as would one that a template
  * has left empty. */
 static int check_our_keys(const struct csi_pair *parameters, size_t n, struct error *e) {
@@ -48,23 +63,11 @@ static int check_our_keys(const struct csi_pair *parameters, size_t n, struct er
                 if (is_allow && !*parameters[i].value)
                         return error_set(e, ERROR_INVALID,
                                          ALLOW " is empty: leave it out, or write ** for everything");
+                int r = is_allow ? check_bound(parameters[i].value, e) : 0;
+                if (r < 0)
+                        return r;
         }
         return 0;
-}
-
-static int check_bound(const char *allow, struct error *e) {
-        char **globs = text_split(allow, ',');
-        int r = globs ? 0 : error_errno(e, ENOMEM, "cannot read " ALLOW);
-
-        for (char **glob = globs; r >= 0 && glob && *glob; glob++)
-                if (!text_glob_is_whole(*glob))
-                        r = error_set(e, ERROR_INVALID,
-                                      ALLOW
-                                      ": \"%.128s\" has no slash: a glob is over the whole reference, as in "
-                                      "registry.example.com/models/**",
-                                      *glob);
-        text_list_free(globs);
-        return r;
 }
 
 /* Names become parts of a path at the API server. */
@@ -104,7 +107,6 @@ int csi_class_read(struct csi_class *ret, const struct csi_pair *parameters, siz
                 for (size_t k = 0; k < sizeof known / sizeof *known; k++)
                         if (strcmp(known[k].key, parameters[i].key) == 0)
                                 *known[k].value = parameters[i].value;
-        r = check_bound(c.allow, e);
         for (size_t k = 1; r >= 0 && k < sizeof known / sizeof *known; k++)
                 r = check_name(known[k].key, *known[k].value, e);
         if (r < 0)
