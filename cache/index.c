@@ -285,22 +285,22 @@ void cache_index_repair_abort(struct cache_index *ix) {
 
 /* ---- lists ---- */
 
-int cache_index_rows(void **ret, size_t *ret_n, struct cache_index *ix, sqlite3_stmt *st,
+int cache_index_rows(void **ret, size_t *ret_n, size_t size, struct cache_index *ix, sqlite3_stmt *st,
                      int (*read)(void *slot, sqlite3_stmt *st, struct error *e), struct error *e) {
-        size_t size = 0;
+        size_t room = 0;
         int r;
 
         *ret = NULL;
         *ret_n = 0;
         while ((r = cache_sql_step(ix->sql, st, e)) > 0) {
-                if (*ret_n == size) {
-                        void *more = reallocarray(*ret, size = 2 * size + 16, sizeof(void *));
+                if (*ret_n == room) {
+                        void *more = reallocarray(*ret, room = 2 * room + 16, size);
 
                         if (!more)
                                 return error_errno(e, ENOMEM, "list what the index has");
                         *ret = more;
                 }
-                r = read((char *)*ret + *ret_n * sizeof(void *), st, e);
+                r = read((char *)*ret + *ret_n * size, st, e);
                 if (r < 0)
                         return r;
                 ++*ret_n;
@@ -353,28 +353,20 @@ int cache_index_layer_delete_unused(struct cache_index *ix, const struct cache_l
         return cache_sql_run(ix->sql, CACHE_ST_LAYER_DELETE_UNUSED, e, "di", &l->digest, (int64_t)l->form);
 }
 
+static int read_layer_into(void *slot, sqlite3_stmt *st, struct error *e) {
+        return read_layer(slot, st, e);
+}
+
 int cache_index_layers_unused(struct cache_index *ix, struct cache_layer **ret, size_t *ret_n,
                               struct error *e) {
         LOCK_SCOPE(&ix->lock);
         _cleanup_row_ sqlite3_stmt *st = NULL;
-        _cleanup_free_ struct cache_layer *list = NULL;
-        size_t n = 0, size = 0;
-        int r;
+        _cleanup_free_ void *list = NULL;
+        size_t n = 0;
+        int r = cache_sql_start(&st, ix->sql, CACHE_ST_LAYERS_UNUSED, e, "");
 
-        r = cache_sql_start(&st, ix->sql, CACHE_ST_LAYERS_UNUSED, e, "");
-        if (r < 0)
-                return r;
-        while ((r = cache_sql_step(ix->sql, st, e)) > 0) {
-                if (n == size) {
-                        struct cache_layer *more = reallocarray(list, size = 2 * size + 16, sizeof *more);
-
-                        if (!more)
-                                return error_errno(e, ENOMEM, "list unused layers");
-                        list = more;
-                }
-                if ((r = read_layer(&list[n++], st, e)) < 0)
-                        return r;
-        }
+        if (r >= 0)
+                r = cache_index_rows(&list, &n, sizeof **ret, ix, st, read_layer_into, e);
         if (r < 0)
                 return r;
         *ret = take_ptr(list);

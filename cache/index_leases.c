@@ -37,28 +37,20 @@ int cache_index_tag_get(struct cache_index *ix, const char *reference, struct di
         return 0;
 }
 
+static int read_digest_into(void *slot, sqlite3_stmt *st, struct error *e) {
+        return cache_sql_column_digest(slot, st, 0, e);
+}
+
 int cache_index_tag_list(struct cache_index *ix, const char *reference, struct digest **ret, size_t *ret_n,
                          struct error *e) {
         LOCK_SCOPE(&ix->lock);
         _cleanup_row_ sqlite3_stmt *st = NULL;
-        _cleanup_free_ struct digest *list = NULL;
-        size_t n = 0, size = 0;
-        int r;
+        _cleanup_free_ void *list = NULL;
+        size_t n = 0;
+        int r = cache_sql_start(&st, ix->sql, CACHE_ST_TAG_LIST, e, "s", reference);
 
-        r = cache_sql_start(&st, ix->sql, CACHE_ST_TAG_LIST, e, "s", reference);
-        if (r < 0)
-                return r;
-        while ((r = cache_sql_step(ix->sql, st, e)) > 0) {
-                if (n == size) {
-                        struct digest *more = reallocarray(list, size = 2 * size + 4, sizeof *more);
-
-                        if (!more)
-                                return error_errno(e, ENOMEM, "list what %s means", reference);
-                        list = more;
-                }
-                if ((r = cache_sql_column_digest(&list[n++], st, 0, e)) < 0)
-                        return r;
-        }
+        if (r >= 0)
+                r = cache_index_rows(&list, &n, sizeof **ret, ix, st, read_digest_into, e);
         if (r < 0)
                 return r;
         *ret = take_ptr(list);
@@ -137,7 +129,7 @@ int cache_index_lease_list(struct cache_index *ix, struct cache_lease ***ret, si
 
         r = cache_sql_start(&st, ix->sql, CACHE_ST_LEASE_LIST, e, "");
         if (r >= 0)
-                r = cache_index_rows(&list, &n, ix, st, read_lease_into, e);
+                r = cache_index_rows(&list, &n, sizeof(struct cache_lease *), ix, st, read_lease_into, e);
         if (r < 0) {
                 cache_lease_list_free(list, n);
                 return r;

@@ -63,7 +63,7 @@ int cache_index_model_list(struct cache_index *ix, struct cache_model ***ret, si
 
         r = cache_sql_start(&st, ix->sql, CACHE_ST_MODEL_LIST, e, "");
         if (r >= 0)
-                r = cache_index_rows(&list, &n, ix, st, read_model_into, e);
+                r = cache_index_rows(&list, &n, sizeof(struct cache_model *), ix, st, read_model_into, e);
         if (r < 0) {
                 cache_model_list_free(list, n);
                 return r;

@@ -45,10 +45,10 @@ enum { /* statements, by their place in the table of index.c */
        _CACHE_ST_MAX,
 };
 
-/* The rows of a started statement as a list of pointers: @read makes each one a thing of its own and puts the
- * pointer to it into @slot. What was read belongs to the caller, also when it fails. The caller holds the
- * lock. */
-int cache_index_rows(void **ret, size_t *ret_n, struct cache_index *ix, sqlite3_stmt *st,
+/* The rows of a started statement as a list of things of @size bytes, to be freed: @read fills each one from
+ * its row; it may be a pointer to a thing of its own. What was read belongs to the caller, also when it
+ * fails. The caller holds the lock. */
+int cache_index_rows(void **ret, size_t *ret_n, size_t size, struct cache_index *ix, sqlite3_stmt *st,
                      int (*read)(void *slot, sqlite3_stmt *st, struct error *e), struct error *e);
 
 /* Model and layers, inside the caller's transaction; the caller holds the lock. */

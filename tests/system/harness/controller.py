@@ -1,62 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """modelstaged --role controller under test, called as external-provisioner would."""
 import json
-import urllib.request
 
 import grpc
 
-from .daemon import SANITIZER, wrapper
+from .daemon import Server, wrapper
 from .process import DEADLINE, Process, wait_until
 
 
-class Controller:
+class Controller(Server):
     def __init__(self, build, folder, api=None, layouts=(), **kubernetes):
         """layouts: directories. api: an ApiServer, or None for a controller without one. kubernetes: more of that section."""
         section = {"serviceAccount": str(api.account), "apiServer": api.url} if api else {"serviceAccount": ""}
-        self.build, self.folder, self.socket = build, folder, folder / "csi.sock"
+        self.build, self.folder, self.csi_socket = build, folder, folder / "csi.sock"
         (folder / "config.yaml").write_text(json.dumps({
-            "csi": {"endpoint": f"unix://{self.socket}"}, "http": {"address": "127.0.0.1:0"}, "cache": {"root": str(folder / "cache")},
+            "csi": {"endpoint": f"unix://{self.csi_socket}"}, "http": {"address": "127.0.0.1:0"}, "cache": {"root": str(folder / "cache")},
             "kubernetes": {**section, **kubernetes}, "policy": {"layouts": list(layouts)}, "log": {"level": "debug", "format": "json", "debug": "all"}}))
-        self.process = self._channel = None
         self.start()
 
     def start(self):
         self.process = Process([*wrapper(), self.build / "modelstaged", "--role", "controller", "--config", self.folder / "config.yaml"],
                                self.folder / "controller.log")
         wait_until(lambda: self.process.check_running() and self.ready(), "the controller is ready")
-        self._channel = grpc.insecure_channel(f"unix:{self.socket}")
-
-    def ready(self):
-        port = self.process.listening_port()
-        if port is None:
-            return False
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=DEADLINE) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
-
-    def stop(self):
-        if self._channel:
-            self._channel.close()
-            self._channel = None
-        if self.process.running():
-            status = self.process.stop()
-            assert status == 0, f"the controller ended with {status}:\n{self.log[-4000:]}"
-        assert not SANITIZER.search(self.log), self.log[-6000:]
-
-    def restart(self):
-        self.stop()
-        self.start()
-
-    @property
-    def log(self):
-        return self.process.log
 
     @property
     def stub(self):
         import csi_pb2_grpc
-        return csi_pb2_grpc.ControllerStub(self._channel)
+        return csi_pb2_grpc.ControllerStub(self._connect())
 
     def request(self, name, claim="llama", namespace="ml", mode="MULTI_NODE_READER_ONLY", block=False, **parameters):
         """mode, block: of the capability. claim None: a provisioner without --extra-create-metadata. allow="…" is the class's modelstage.io/allow."""

@@ -44,7 +44,60 @@ def run_cli(build, *args, env=None, deadline=300):
     return Result(done)
 
 
-class Daemon:
+class Server:
+    """One modelstaged, in whichever role; a subclass starts it as self.process."""
+
+    process = _channel = None
+    csi_socket = None
+
+    def ready(self):
+        return self.http("/readyz")[0] == 200
+
+    def http(self, path):
+        """(status, text); status 0 as long as nobody listens."""
+        port = self.process.listening_port()
+        if port is None:
+            return 0, ""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=DEADLINE) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as e:
+            return e.code, e.read().decode()
+        except OSError:
+            return 0, ""
+
+    def start(self):
+        raise NotImplementedError
+
+    def stop(self):
+        """As kubelet does it. A daemon that does not end well, or that a sanitizer complained about, fails the test."""
+        self._close_channel()
+        if self.process.running():
+            status = self.process.stop(signal.SIGTERM)
+            assert status == 0, f"modelstaged ended with {status}:\n{self.log[-4000:]}"
+        found = SANITIZER.search(self.log)
+        assert not found, self.log[found.start():][:6000]
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    @property
+    def log(self):
+        return self.process.log
+
+    def _connect(self):
+        if not self._channel:
+            self._channel = grpc.insecure_channel(f"unix:{self.csi_socket}")
+        return self._channel
+
+    def _close_channel(self):
+        if self._channel:
+            self._channel.close()
+            self._channel = None
+
+
+class Daemon(Server):
     def __init__(self, build, folder, plain_http=(), settings=None, flags=()):
         """plain_http: hosts that are asked without TLS. settings: more of the configuration, section by section. flags: of
         the command line."""
@@ -55,7 +108,6 @@ class Daemon:
         self.socket = folder / "control.sock"
         self.csi_socket = folder / "csi.sock"
         self.config = self._make_config(plain_http, settings or {})
-        self.process = self._channel = None
         self.start()
 
     def _make_config(self, plain_http, settings):
@@ -86,57 +138,14 @@ class Daemon:
                                self.folder / "daemon.log")
         wait_until(lambda: self.process.check_running() and self.ready(), "the daemon is ready")
 
-    def ready(self):
-        return self.http("/readyz")[0] == 200
-
-    def http(self, path):
-        """(status, text); status 0 as long as nobody listens."""
-        port = self.process.listening_port()
-        if port is None:
-            return 0, ""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=DEADLINE) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as e:
-            return e.code, e.read().decode()
-        except OSError:
-            return 0, ""
-
     def kill9(self):
         self._close_channel()
         self.process.stop(signal.SIGKILL)
-
-    def stop(self):
-        """As kubelet does it. A daemon that does not end well, or that a sanitizer complained about, fails the test."""
-        self._close_channel()
-        if self.process.running():
-            status = self.process.stop(signal.SIGTERM)
-            assert status == 0, f"modelstaged ended with {status}:\n{self.log[-4000:]}"
-        found = SANITIZER.search(self.log)
-        assert not found, self.log[found.start():][:6000]
-
-    def restart(self):
-        self.stop()
-        self.start()
-
-    @property
-    def log(self):
-        return self.process.log
 
     # ---- how it is talked to
 
     def cli(self, *args, env=None):
         return run_cli(self.build, *args, env=dict(env or {}, MODELSTAGE_SOCKET=str(self.socket)))
-
-    def _connect(self):
-        if not self._channel:
-            self._channel = grpc.insecure_channel(f"unix:{self.csi_socket}")
-        return self._channel
-
-    def _close_channel(self):
-        if self._channel:
-            self._channel.close()
-            self._channel = None
 
     @property
     def node(self):
