@@ -28,7 +28,7 @@ class Kubelet(threading.Thread):
             path = wait_until(self.find_socket, "a registration socket appears")
             with grpc.insecure_channel(f"unix:{path}") as channel:
                 registration = registration_pb2_grpc.RegistrationStub(channel)
-                self.info = registration.GetInfo(registration_pb2.InfoRequest(), timeout=10)
+                self.info = registration.GetInfo(registration_pb2.InfoRequest(), timeout=10, wait_for_ready=True)  # kubelet dials for 10 s
                 with grpc.insecure_channel(f"unix:{self.info.endpoint}") as endpoint:
                     self.node_id = csi_pb2_grpc.NodeStub(endpoint).NodeGetInfo(csi_pb2.NodeGetInfoRequest(), timeout=10).node_id
                 registration.NotifyRegistrationStatus(
