@@ -15,6 +15,7 @@ import servers
 PORT = 35000
 ROUNDS = 3
 BASH = ("bash", "-euc")
+COLD = f"cold-{int(time.time())}"  # a run's own: containerd keeps the images of earlier runs
 pytestmark = pytest.mark.compare
 
 
@@ -23,7 +24,7 @@ def registry(cluster, models, node, tools):
     pod, _ = objects.server("compare", tools, [], port=PORT, node=node, hostNetwork=True)
     command = ["/bin/fault-registry", "--listen", f"0.0.0.0:{PORT}"]
     for i in range(3 * ROUNDS):  # each cold start has a model of its own: containerd forgets none
-        command += ["--synthetic", f"cold/{i}=tar:{servers.BIG}:4"]
+        command += ["--synthetic", f"{COLD}/{i}=tar:{servers.BIG}:4"]
     pod["spec"]["containers"][0]["command"] = command
     pod["spec"]["containers"][0]["readinessProbe"]["initialDelaySeconds"] = 1
     cluster.apply(pod, namespace=models.namespace)
@@ -55,7 +56,7 @@ def image_volume(reference):
 
 def theirs(to_ready, first):
     """Seconds of cold image volumes, each with a model that containerd has never seen."""
-    return [to_ready(image_volume(f"127.0.0.1:{PORT}/cold/{first + i}:latest")) for i in range(ROUNDS)]
+    return [to_ready(image_volume(f"127.0.0.1:{PORT}/{COLD}/{first + i}:latest")) for i in range(ROUNDS)]
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_cold_start_of_two_gibibytes(driver, cluster, registry, to_ready, models
     driver.agent()
     empty, cold, cached = [], [], []
     for i in range(ROUNDS):
-        reference = f"{registry}:{PORT}/cold/{i}:latest"
+        reference = f"{registry}:{PORT}/{COLD}/{i}:latest"
         empty.append(to_ready({"name": "model", "emptyDir": {}}))
         cold.append(to_ready(objects.inline_volume(reference)))
         cached.append(to_ready(objects.inline_volume(reference)))
