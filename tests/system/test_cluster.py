@@ -72,7 +72,7 @@ def test_pod_whose_model_was_staged_is_told_once(api, registry, start):
     assert first["source"] == {"component": "csi.modelstage.io", "host": "test-node"}
     assert second["involvedObject"]["name"] == "third" and message(second).startswith(registry.ref("tar"))
     assert api.called("POST") == ["/api/v1/namespaces/team-a/events", "/api/v1/namespaces/team-b/events"]
-    assert daemon.metrics()['pod_events_total{result="sent"}'] == 2
+    wait_until(lambda: daemon.metrics()['pod_events_total{result="sent"}'] == 2, "both are counted")
 
 
 def test_pods_that_wait_for_one_model_are_all_told(api, registry, start):
@@ -119,7 +119,7 @@ def test_without_permission_volumes_are_mounted_and_the_api_server_is_left_alone
     wait_until(lambda: "pods get no events from us" in daemon.log, "that is logged")
     for n, model in enumerate((registry.ref("tar"), registry.ref("modelpacks", "raw"))):
         assert file_sums(daemon.publish(f"v{n}", model, pod=POD))
-    assert daemon.metrics()['pod_events_total{result="dropped"}'] == 2
+    wait_until(lambda: daemon.metrics()['pod_events_total{result="dropped"}'] == 2, "both are counted")
     assert len(api.called("POST")) == 1 and daemon.log.count("pods get no events from us") == 1
 
 
@@ -218,7 +218,7 @@ def test_labels_follow_what_is_here(api, registry, start):
     daemon = start({"labels": "node"}, warm=[{"model": registry.ref("raw")}, {"model": registry.ref("modelpacks", "raw")}])
     both = ["modelstage.io/warm-modelpacks-raw", "modelstage.io/warm-raw-latest"]
     wait_until(lambda: ours(api.labels()) == both, "both are labelled")
-    assert daemon.metrics()['warm_models{state="here"}'] == 2
+    wait_until(lambda: daemon.metrics()['warm_models{state="here"}'] == 2, "both are counted")
     daemon.cli("rm", registry.ref("raw")).ok()
     wait_until(lambda: ours(api.labels()) == both[:1], "the removed one is not")
     daemon.publish("v", registry.ref("raw"), pod=POD)  # a pod brings it back
