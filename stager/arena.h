@@ -34,7 +34,8 @@ struct segment {
         size_t got;              /* bytes received; the reactor's own */
         size_t fill;             /* of these, shown to the reader; guarded by the window's lock */
         struct disk_op op;       /* its write, one at a time */
-        struct place_file *file; /* that it is written to */
+        struct place_file *file; /* that it is written to; NULL: it is only read */
+        uint64_t file_offset;    /* of its first byte, if it is written as a whole */
         size_t payload;          /* bytes of the write that are the file's, not padding */
         bool retried;            /* the write, without O_DIRECT */
         /* the arena's */

@@ -206,7 +206,8 @@ int engine_start(struct transfer **ret, struct engine *g, const struct transfer_
                 free(t);
                 return error_errno(e, ENOMEM, "start a transfer");
         }
-        fetch_init(&t->fetch, g->arena, &t->window, order->source, order->size);
+        regions_init(&t->regions);
+        fetch_init(&t->fetch, g->arena, &t->window, &t->regions, order->source, order->size);
         t->placer = (struct placer){
                 .reactor = g->reactor,
                 .arena = g->arena,
@@ -247,6 +248,7 @@ void transfer_free(struct transfer *t) {
                 return;
         placer_destroy(&t->placer);
         fetch_destroy(&t->fetch);
+        regions_destroy(&t->regions);
         window_destroy(&t->window);
         free(t);
 }

@@ -7,8 +7,7 @@
  *
  * Ranges are kept by position, so the first that is READY is the one nearest to the front. New ones are only
  * made behind all others and only while the fetch's share of the arena lasts; one that is complete is gone.
- * All positions but that of a retry are multiples of SEGMENT_SIZE: one segment belongs to one range, and what
- * is written with O_DIRECT is aligned.
+ * But for a retry a range begins and ends where segments do: one segment belongs to one range.
  *
  * A range that fails goes on where it stopped. Its tries are counted only in a row: PROGRESS bytes forgive
  * them.
@@ -17,6 +16,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "stager/place.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -27,8 +27,9 @@
 #define BACKOFF_MAX_MS 5000
 #define SERVER_WAIT_MAX_MS (120 * 1000) /* no Retry-After makes us wait for longer */
 
-void fetch_init(struct fetch *f, struct arena *a, struct window *w, struct oci_blob *b, uint64_t size) {
-        *f = (struct fetch){ .blob = b, .window = w, .arena = a, .size = size };
+void fetch_init(struct fetch *f, struct arena *a, struct window *w, struct regions *g, struct oci_blob *b,
+                uint64_t size) {
+        *f = (struct fetch){ .blob = b, .window = w, .arena = a, .regions = g, .size = size };
         pthread_mutex_init(&f->lock, NULL);
 }
 
@@ -49,7 +50,6 @@ void fetch_destroy(struct fetch *f) {
 void fetch_reset(struct fetch *f) {
         drop_ranges(f);
         f->streaming = f->failed = false;
-        f->file = NULL;
 }
 
 void fetch_set_host(struct fetch *f, const char *host) {
@@ -106,11 +106,13 @@ int fetch_begin(struct fetch *f, uint64_t got) {
         return got >= held || range_new(f, got, held) ? 0 : -ENOMEM;
 }
 
-/* Takes @n segments (the last ones of the blob: fewer) and puts them at the window's end. */
+/* Takes @n segments (the last ones of the blob: fewer) and puts them at the window's end, as far as it may
+ * grow. */
 static bool extend(struct fetch *f, size_t n, size_t limit) {
         struct segment *segments[FETCH_MAX_RANGE_SEGMENTS];
         uint64_t left = f->size - window_next(f->window);
         uint64_t most = (left + SEGMENT_SIZE - 1) / SEGMENT_SIZE;
+        size_t used = 0;
 
         if (n > FETCH_MAX_RANGE_SEGMENTS)
                 n = FETCH_MAX_RANGE_SEGMENTS;
@@ -118,8 +120,12 @@ static bool extend(struct fetch *f, size_t n, size_t limit) {
                 n = (size_t)most;
         if (!arena_take(f->arena, segments, n, &f->held, limit))
                 return false;
-        window_extend(f->window, segments, n);
-        return true;
+        while (used < n && window_next(f->window) < f->size &&
+               regions_extend(f->regions, f->window, segments[used]))
+                used++;
+        for (size_t i = used; i < n; i++)
+                arena_unref(f->arena, segments[i]);
+        return used > 0;
 }
 
 /* A new range behind all others, with its segments; NULL: no memory now, or nothing left. */
@@ -160,8 +166,8 @@ struct range *fetch_next(struct fetch *f, const struct fetch_limits *l, int64_t 
 
 /* A full segment is written from here, before the reader can be through with it. */
 static void show(struct fetch *f, struct segment *s) {
-        if (s->got == s->len && f->file)
-                place_segment(f->file, s);
+        if (s->got == s->len && s->file)
+                place_segment(s);
         window_show(f->window, s);
 }
 
@@ -232,7 +238,8 @@ static size_t store_piece(struct fetch *f, const struct fetch_limits *l, struct 
         }
         if (!reserve(f, r->pos + 1, l->segments))
                 return 0;
-        size_t room = SEGMENT_SIZE - (size_t)(r->pos % SEGMENT_SIZE); /* what follows may be here already */
+        const struct segment *s = window_at(f->window, r->pos);
+        size_t room = (size_t)(s->pos + s->len - r->pos); /* what follows may be here already */
         size_t n = len < room ? len : room;
         copy(f, r, data, n);
         return n;

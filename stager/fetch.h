@@ -16,8 +16,7 @@
 
 #include "oci/blob.h"
 #include "stager/engine.h"
-#include "stager/place.h"
-#include "stager/window.h"
+#include "stager/regions.h"
 
 #include <stdatomic.h>
 
@@ -42,7 +41,7 @@ struct fetch {
         struct oci_blob *blob; /* these three are the transfer's and the engine's */
         struct window *window;
         struct arena *arena;
-        struct place_file *file; /* not NULL: segments that are full are written to it */
+        struct regions *regions; /* the transfer's: how the window is cut, and what is written where */
         uint64_t size;           /* of the blob */
         struct range *ranges;    /* not complete yet, by position */
         bool streaming;          /* the only range is the whole blob; for good, until fetch_reset() */
@@ -63,7 +62,8 @@ struct fetch_limits {
 };
 
 /* All are kept by reference; @size: of the blob. */
-void fetch_init(struct fetch *f, struct arena *a, struct window *w, struct oci_blob *b, uint64_t size);
+void fetch_init(struct fetch *f, struct arena *a, struct window *w, struct regions *g, struct oci_blob *b,
+                uint64_t size);
 void fetch_destroy(struct fetch *f);
 /* From the start, on the blob thread, while the reactor does not have it. Counters go on. */
 void fetch_reset(struct fetch *f);

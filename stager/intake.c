@@ -49,11 +49,17 @@ static int begin_file(struct intake *in, struct error *e) {
 }
 
 /* The first bytes are in @s: they become the window's first segment. */
-static int begin_window(struct transfer *t, struct segment *s, size_t got, struct error *e) {
-        window_extend(&t->window, &s, 1);
+static int begin_window(struct transfer *t, struct segment *s, size_t got, struct place_file *whole,
+                        struct error *e) {
+        struct region all = { .to = t->order.size, .file = whole };
+
+        window_skip(&t->window, WINDOW_DIGEST, t->order.size);
+        if (whole)
+                (void)regions_add(&t->regions, &t->window, &all, 1, &all);
+        (void)regions_extend(&t->regions, &t->window, s); /* nothing is held back yet */
         s->got = got;
-        if (s->got == s->len && t->fetch.file)
-                place_segment(t->fetch.file, s);
+        if (s->got == s->len && s->file)
+                place_segment(s);
         window_show(&t->window, s);
         t->fetch.received += got;
         if (got > 0)
@@ -68,7 +74,7 @@ static int begin_window(struct transfer *t, struct segment *s, size_t got, struc
         return 0;
 }
 
-static int begin_blob(struct intake *in, struct error *e) {
+static int begin_blob(struct intake *in, struct place_file *whole, struct error *e) {
         struct transfer *t = in->transfer;
         struct segment *s = arena_wait(t->engine->arena);
         size_t cap = t->order.size < SEGMENT_SIZE ? (size_t)t->order.size : SEGMENT_SIZE, got = 0;
@@ -80,10 +86,10 @@ static int begin_blob(struct intake *in, struct error *e) {
                 arena_unref(t->engine->arena, s);
                 return r < 0 ? r : begin_file(in, e);
         }
-        return begin_window(t, s, got < cap ? got : cap, e);
+        return begin_window(t, s, got < cap ? got : cap, whole, e);
 }
 
-int intake_begin(struct intake *in, struct transfer *t, struct error *e) {
+int intake_begin(struct intake *in, struct transfer *t, struct place_file *whole, struct error *e) {
         int r = window_check(&t->window, e);
 
         *in = (struct intake){ .transfer = t };
@@ -92,7 +98,7 @@ int intake_begin(struct intake *in, struct transfer *t, struct error *e) {
                 return r;
         if (digest_stream_new(&in->digest) < 0)
                 return error_errno(e, ENOMEM, "verify a blob");
-        r = t->order.size > 0 ? begin_blob(in, e) : 0;
+        r = t->order.size > 0 ? begin_blob(in, whole, e) : 0;
         in->begun = r == 0;
         return r;
 }
@@ -121,10 +127,10 @@ static int next_of_file(struct intake *in, const void **ret, size_t *ret_len, st
 static int next_of_window(struct intake *in, const void **ret, size_t *ret_len, struct error *e) {
         struct transfer *t = in->transfer;
 
-        window_consume(&t->window, in->given);
+        window_consume(&t->window, WINDOW_CONTENT, in->given);
         in->given = 0;
         for (;;) {
-                int r = window_read(&t->window, ret, ret_len, e);
+                int r = window_read(&t->window, WINDOW_CONTENT, ret, ret_len, e);
 
                 if (r == WINDOW_DATA)
                         in->given = *ret_len;

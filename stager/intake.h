@@ -17,8 +17,9 @@ struct intake {
         struct segment *segment; /* that the file is read into */
 };
 
-/* Finds the blob and lets the fetch begin. */
-int intake_begin(struct intake *in, struct transfer *t, struct error *e);
+/* Finds the blob and lets the fetch begin. @whole: the file that the blob is, byte by byte, or NULL. What
+ * comes through the window is written to it without further ado. */
+int intake_begin(struct intake *in, struct transfer *t, struct place_file *whole, struct error *e);
 /* The next bytes, valid until the next call: 1, 0 at the end, or a negative errno. */
 int intake_next(struct intake *in, const void **ret, size_t *ret_len, struct error *e);
 /* Reads to the end for the digest's sake alone: 0, or a negative errno. */

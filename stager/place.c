@@ -14,12 +14,15 @@
  * Files are closed on the blob thread only; the reactor counts the writes down. After the reactor has counted
  * the last one it does not touch the file or the placer any more. A file system that refuses O_DIRECT at open
  * or at the first write gets plain writes. Small files never see a segment: the blob thread writes and closes
- * them at once.
+ * them at once. A file that is written straight from the window (place_open_straight) stays open until all
+ * that was expected has come.
  */
 #include "stager/place.h"
 
 #include "base/log.h"
 #include "base/path.h"
+#include "stager/reactor.h"
+#include "stager/window.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -43,7 +46,9 @@ struct place_file {
         uint64_t reached;        /* end of the bytes so far */
         struct segment *cur;     /* being collected; pos is its cell's offset in the file */
         size_t from, fill;       /* part of cur that is used */
+        bool claimed;            /* all of it, when it was opened */
         unsigned pending;        /* writes under way; guarded by placer.lock */
+        uint64_t awaited;        /* bytes that are still to come in segments of the window; likewise */
         struct disk_op sync;     /* counts as pending */
 };
 
@@ -186,7 +191,7 @@ static void on_written(struct ring_op *op, int result) {
                 pthread_cond_signal(&p->changed);
 }
 
-/* Hands a reference of @s over to the write of [from, from + len) of its data. */
+/* Hands a reference of @s over to the write of [from, from + len) of its data. Lock not held. */
 static void submit(struct place_file *f, struct segment *s, size_t from, size_t len, uint64_t offset) {
         size_t padded = block_up(len);
 
@@ -336,12 +341,22 @@ static int reap(struct placer *p, struct error *e) {
                 next = f->next;
                 {
                         LOCK_SCOPE(&p->lock);
-                        done = f->ended && f->pending == 0;
+                        done = f->ended && f->pending == 0 && f->awaited == 0;
                 }
                 if (done)
                         r = file_close(f, e);
         }
         return r;
+}
+
+/* The oldest one that only its writes keep open, or NULL. */
+static const struct place_file *oldest_ended(const struct placer *p) {
+        const struct place_file *oldest = NULL;
+
+        for (const struct place_file *f = p->files; f; f = f->next)
+                if (f->ended && !f->claimed)
+                        oldest = f;
+        return oldest;
 }
 
 int place_open(struct place_file **ret, struct placer *p, int parent_fd, const char *name, uint64_t size,
@@ -350,11 +365,8 @@ int place_open(struct place_file **ret, struct placer *p, int parent_fd, const c
 
         if (r < 0)
                 return r;
-        if (p->n_files >= MAX_OPEN) {
-                const struct place_file *oldest = p->files;
-
-                while (oldest->next)
-                        oldest = oldest->next;
+        const struct place_file *oldest = p->n_files >= MAX_OPEN ? oldest_ended(p) : NULL;
+        if (oldest) {
                 wait_written(oldest);
                 r = reap(p, e);
                 if (r < 0)
@@ -423,7 +435,7 @@ int place_write(struct place_file *f, const void *data, size_t len, uint64_t off
         if (offset < f->reached || offset > INT64_MAX - len)
                 return error_set(e, ERROR_INVALID, "the archive's data goes backwards at byte %" PRIu64,
                                  offset);
-        int r = claim(f->placer, len, e);
+        int r = f->claimed ? 0 : claim(f->placer, len, e);
         if (r < 0)
                 return r;
         f->reached = offset + len;
@@ -444,9 +456,9 @@ int placer_drain(struct placer *p, struct error *e) {
         return reap(p, e);
 }
 
-int place_open_raw(struct place_file **ret, struct placer *p, int parent_fd, const char *name, uint64_t size,
-                   struct error *e) {
-        const struct place_file as = { .size = size, .large = true, .allocate = true };
+int place_open_straight(struct place_file **ret, struct placer *p, int parent_fd, const char *name,
+                        uint64_t size, struct error *e) {
+        const struct place_file as = { .size = size, .large = true, .allocate = true, .claimed = true };
         struct place_file *f;
         int r = claim(p, size, e);
 
@@ -457,16 +469,25 @@ int place_open_raw(struct place_file **ret, struct placer *p, int parent_fd, con
                 return r;
         r = allocate(f, size, e);
         if (r < 0)
-                return r; /* placer_destroy() closes it */
+                return r; /* placer_restart() closes it */
         *ret = f;
         return 0;
 }
 
-int place_write_raw(struct place_file *f, const void *data, size_t len, uint64_t offset, struct error *e) {
-        return write_large(f, data, len, offset, e);
+void place_expect(struct place_file *f, uint64_t bytes) {
+        LOCK_SCOPE(&f->placer->lock);
+        f->awaited += bytes;
 }
 
-void place_segment(struct place_file *f, struct segment *s) {
+void place_segment(struct segment *s) {
+        struct place_file *f = s->file;
+
         arena_ref(f->placer->arena, s);
-        submit(f, s, 0, s->len, s->pos);
+        submit(f, s, 0, s->len, s->file_offset);
+        LOCK_SCOPE(&f->placer->lock);
+        f->awaited -= s->len;
+}
+
+void place_abandon(struct place_file *f) {
+        f->placer->claimed -= f->size;
 }

@@ -6,17 +6,20 @@
  *
  *   placer_init -> place_open -> place_write … -> place_end -> … -> placer_drain -> placer_destroy
  *
- * All on the blob thread, but for place_segment(), which the reactor calls for a blob that is one raw file.
+ * All on the blob thread, but for place_segment(), which the reactor calls.
  */
 #pragma once
 
-#include "stager/window.h"
+#include "stager/arena.h"
 
 #include <sys/stat.h>
 #include <time.h>
 
 #define PLACE_SMALL ((uint64_t)64 << 10) /* smaller files are not worth a segment */
 #define PLACE_GROW_STEP ((uint64_t)64 << 20)
+
+struct reactor;
+struct window;
 
 struct placer {
         struct reactor *reactor; /* NULL: every file by pwrite, no arena */
@@ -59,13 +62,17 @@ int place_open(struct place_file **ret, struct placer *p, int parent_fd, const c
 int place_write(struct place_file *f, const void *data, size_t len, uint64_t offset, struct error *e);
 /* Gives the file away: it is closed when its writes are done. */
 int place_end(struct place_file *f, const struct place_end *end, struct error *e);
-/* Waits for all writes and closes what was ended. Until it has returned 0 nothing is sure to be complete. */
+/* Waits for all writes and closes what was ended; every segment that was expected has been given. Until it
+ * has returned 0 nothing is sure to be complete. */
 int placer_drain(struct placer *p, struct error *e);
 
-/* The raw way: a file of exactly @size bytes, whose segments are written as they are. */
-int place_open_raw(struct place_file **ret, struct placer *p, int parent_fd, const char *name, uint64_t size,
-                   struct error *e);
-/* Bytes of it that are not in a segment of the window. */
-int place_write_raw(struct place_file *f, const void *data, size_t len, uint64_t offset, struct error *e);
-/* Writes @s, which is full, at its position; holds a reference until that is done. Any thread. */
-void place_segment(struct place_file *f, struct segment *s);
+/*
+ * The straight way: a file of exactly @size bytes, parts of which (or all) are segments of the window and
+ * are written as they are. The other parts are given to place_write().
+ */
+int place_open_straight(struct place_file **ret, struct placer *p, int parent_fd, const char *name,
+                        uint64_t size, struct error *e);
+void place_expect(struct place_file *f, uint64_t bytes); /* more will come in segments */
+/* Writes @s, which is full, to its file; holds a reference until that is done. Any thread. */
+void place_segment(struct segment *s);
+void place_abandon(struct place_file *f); /* not wanted after all; it is closed by placer_restart() */

@@ -89,9 +89,9 @@ static int end_raw(struct attempt *a, struct place_file *f, uint64_t size, struc
         return r;
 }
 
-/* Straight: what the window holds is what the file holds. */
+/* Straight: what the window holds is what the file holds. Only a layout's bytes come another way. */
 static int carry_raw(struct attempt *a, struct place_file *f, struct error *e) {
-        int r = intake_begin(&a->intake, a->transfer, e);
+        int r = intake_begin(&a->intake, a->transfer, f, e);
 
         if (r == 0 && !a->intake.segment)
                 return intake_drain(&a->intake, e);
@@ -99,7 +99,7 @@ static int carry_raw(struct attempt *a, struct place_file *f, struct error *e) {
         size_t len;
         uint64_t offset = 0;
         while (r == 0 && (r = intake_next(&a->intake, &data, &len, e)) > 0) {
-                r = place_write_raw(f, data, len, offset, e);
+                r = place_write(f, data, len, offset, e);
                 offset += len;
         }
         return r;
@@ -110,7 +110,7 @@ static int carry_decoded(struct attempt *a, struct place_file *f, uint64_t *ret_
         const void *data;
         size_t len;
         uint64_t offset = 0;
-        int r = intake_begin(&a->intake, a->transfer, e);
+        int r = intake_begin(&a->intake, a->transfer, NULL, e);
 
         while (r == 0 && (r = next_decoded(a, &data, &len, e)) > 0) {
                 /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): set, because there is data */
@@ -139,7 +139,7 @@ static int drain_decoded(struct attempt *a, struct error *e) {
 static int carry_tar(struct attempt *a, int tree_fd, struct error *e) {
         const struct unpack_source source = { .next = next_decoded, .userdata = a };
         struct unpack_result unpacked;
-        int r = intake_begin(&a->intake, a->transfer, e);
+        int r = intake_begin(&a->intake, a->transfer, NULL, e);
 
         if (r == 0)
                 r = unpack_tar(&unpacked, tree_fd, &a->transfer->placer, &source, e);
@@ -192,11 +192,9 @@ static int attempt_raw(struct attempt *a, bool *ret_mismatch, struct error *e) {
         if (a->decoder)
                 r = place_open(&f, &t->placer, t->order.dir_fd, "blob", UINT64_MAX, true, e);
         else
-                r = place_open_raw(&f, &t->placer, t->order.dir_fd, "blob", size, e);
+                r = place_open_straight(&f, &t->placer, t->order.dir_fd, "blob", size, e);
         if (r < 0)
                 return r;
-        if (!a->decoder)
-                t->fetch.file = f;
         r = a->decoder ? carry_decoded(a, f, &size, e) : carry_raw(a, f, e);
         if (a->intake.begun)
                 r = judge(a, r, ret_mismatch, e);
@@ -237,7 +235,8 @@ static int attempt_run(struct transfer *t, struct transfer_result *ret, bool *re
                 r = clear_target(t, e);
         if (r < 0)
                 return r;
-        window_reset(&t->window, t->order.size);
+        window_reset(&t->window, 0, t->order.size);
+        regions_clear(&t->regions);
         fetch_reset(&t->fetch);
         placer_restart(&t->placer);
         if (t->order.codec != PLAN_CODEC_NONE) {
@@ -272,7 +271,7 @@ int transfer_run(struct transfer *t, struct transfer_result *ret, struct error *
                 if (r == 0 || !mismatch)
                         break;
         }
-        window_reset(&t->window, t->order.size);
+        window_reset(&t->window, 0, t->order.size);
         if (r < 0)
                 (void)clear_target(t, NULL);
         return r;

@@ -7,7 +7,6 @@
 #include "stager/fetch.h"
 #include "stager/place.h"
 #include "stager/reactor.h"
-#include "stager/window.h"
 
 #define ENGINE_BLOB_THREADS 4u
 
@@ -34,6 +33,7 @@ struct transfer {
         struct transfer_order order; /* a copy; what it points to is the caller's */
         transfer_done *done;
         struct window window;          /* between the reactor, which fills it, and the blob thread */
+        struct regions regions;        /* likewise: what goes straight from the window to files */
         struct fetch fetch;            /* the reactor's while it is attached, else the blob thread's */
         struct placer placer;          /* the blob thread's; see place.h for what the reactor does */
         atomic_bool started;           /* a blob thread has it */

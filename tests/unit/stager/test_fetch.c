@@ -9,6 +9,7 @@
 struct world {
         struct arena *arena;
         struct window window;
+        struct regions regions;
         struct fetch fetch;
         char *data; /* the blob */
         uint64_t read;
@@ -28,8 +29,10 @@ static int set_up(void **state) {
                 w->data[i] = (char)test_rng_next(&rng);
         assert_int_equal(arena_new(&w->arena, 32 * SEGMENT_SIZE, 4, &e), 0);
         assert_int_equal(window_init(&w->window, w->arena), 0);
-        window_reset(&w->window, SIZE);
-        fetch_init(&w->fetch, w->arena, &w->window, NULL, SIZE);
+        window_reset(&w->window, 0, SIZE);
+        window_skip(&w->window, WINDOW_DIGEST, SIZE);
+        regions_init(&w->regions);
+        fetch_init(&w->fetch, w->arena, &w->window, &w->regions, NULL, SIZE);
         *state = w;
         return 0;
 }
@@ -38,6 +41,7 @@ static int tear_down(void **state) {
         struct world *w = *state;
 
         fetch_destroy(&w->fetch);
+        regions_destroy(&w->regions);
         window_destroy(&w->window);
         arena_free(w->arena);
         free(w->data);
@@ -76,9 +80,9 @@ static void read_on(struct world *w, uint64_t upto) {
         size_t len;
 
         while (w->read < upto) {
-                assert_int_equal(window_read(&w->window, &data, &len, &e), WINDOW_DATA);
+                assert_int_equal(window_read(&w->window, WINDOW_CONTENT, &data, &len, &e), WINDOW_DATA);
                 assert_true(memcmp(data, w->data + w->read, len) == 0);
-                window_consume(&w->window, len);
+                window_consume(&w->window, WINDOW_CONTENT, len);
                 w->read += len;
         }
 }
@@ -122,7 +126,7 @@ static void test_rest_of_the_first_segment_is_asked_for_first(void **state) {
         struct world *w = *state;
         struct segment *s = arena_wait(w->arena);
 
-        window_extend(&w->window, &s, 1);
+        window_extend(&w->window, s, SEGMENT_SIZE);
         memcpy(s->data, w->data, 1000);
         s->got = 1000;
         window_show(&w->window, s);
@@ -249,7 +253,7 @@ static void test_nothing_is_asked_for_while_the_address_is_looked_for(void **sta
 
         end_by(w, ask(w, &wide), OCI_VERDICT_LOCATE, false);
         assert_null(ask(w, &wide));
-        assert_int_equal(window_read(&w->window, &data, &len, &e), WINDOW_LOCATE);
+        assert_int_equal(window_read(&w->window, WINDOW_CONTENT, &data, &len, &e), WINDOW_LOCATE);
         window_located(&w->window);
         w->now += 5000;
         struct range *r = ask(w, &wide);
@@ -302,7 +306,8 @@ static void test_stream_that_starts_over_skips_what_is_here(void **state) {
                 give(w, &narrow, r, 0, SEGMENT_SIZE - 8192);
                 end_by(w, r, OCI_VERDICT_RETRY, false);
                 stream_all(w, &narrow, ask(w, &narrow), pieces[i]);
-                window_reset(&w->window, SIZE);
+                window_reset(&w->window, 0, SIZE);
+                window_skip(&w->window, WINDOW_DIGEST, SIZE);
                 fetch_reset(&w->fetch);
                 w->read = 0;
         }

@@ -17,16 +17,16 @@ static uint8_t byte_at(uint64_t pos) {
         return (uint8_t)(pos * 2654435761u >> 13);
 }
 
-static void extend(struct window *w, struct arena *a, unsigned *held, size_t n) {
-        struct segment *s[SEGMENTS];
+/* One segment more, of at most @len bytes. */
+static void extend(struct window *w, struct arena *a, unsigned *held, size_t len) {
+        uint64_t left = w->size - window_next(w);
+        struct segment *s;
 
-        assert_true(arena_take(a, s, n, held, SEGMENTS));
-        window_extend(w, s, n);
+        assert_true(arena_take(a, &s, 1, held, SEGMENTS));
+        window_extend(w, s, len < left ? len : (size_t)left);
 }
 
-static void fill(struct window *w, uint64_t index, size_t n) {
-        struct segment *s = window_at(w, index * SEGMENT_SIZE);
-
+static void fill(struct window *w, struct segment *s, size_t n) {
         for (; n > 0 && s->got < s->len; n--, s->got++)
                 s->data[s->got] = (char)byte_at(s->pos + s->got);
         window_show(w, s);
@@ -82,34 +82,19 @@ static void test_arena_wakes_only_who_wanted_in_vain(void **state) {
         arena_free(a);
 }
 
-struct filling {
-        struct window *w;
-        struct test_rng *rng;
-        uint64_t done, segments;
-};
-
 /* One piece of random size into a random segment that has room. */
-static void fill_somewhere(struct filling *f) {
-        uint64_t from = f->w->first, next = f->w->next;
+static bool fill_somewhere(struct window *w, struct test_rng *rng) {
+        uint64_t from = w->first, n = w->next - w->first;
 
-        for (uint64_t i = 0, k = test_rng_next(f->rng); i < next - from; i++) {
-                uint64_t index = from + (k + i) % (next - from);
-                struct segment *s = window_at(f->w, index * SEGMENT_SIZE);
+        for (uint64_t i = 0, k = test_rng_next(rng); i < n; i++) {
+                struct segment *s = w->slots[(from + (k + i) % n) % w->n_slots];
 
-                if (s && s->got < s->len) {
-                        fill(f->w, index, 1 + test_rng_next(f->rng) % (SEGMENT_SIZE / 2));
-                        return;
+                if (s->got < s->len) {
+                        fill(w, s, 1 + test_rng_next(rng) % (SEGMENT_SIZE / 2));
+                        return true;
                 }
         }
-}
-
-static bool front_is_readable(const struct window *w) {
-        if (w->read == w->size)
-                return true;
-        if (w->first == w->next)
-                return false;
-        const struct segment *s = w->slots[w->first % w->n_slots];
-        return s->fill == s->len || s->fill - (w->read - s->pos) >= WINDOW_STEP;
+        return false;
 }
 
 static void check_bytes(const uint8_t *data, size_t len, uint64_t pos) {
@@ -118,45 +103,84 @@ static void check_bytes(const uint8_t *data, size_t len, uint64_t pos) {
                         fail_msg("byte %llu is wrong", (unsigned long long)(pos + i));
 }
 
+/* What the reader can have now is right; it takes a part of it. False: it is at the end. */
+static bool read_some(struct window *w, struct test_rng *rng, enum window_reader reader, uint64_t *pos) {
+        struct error e;
+        const void *data;
+        size_t len;
+        int r = window_try_read(w, reader, &data, &len, &e);
+
+        if (r == WINDOW_END)
+                return false;
+        assert_int_equal(r, WINDOW_DATA);
+        if (len > 0)
+                len = 1 + test_rng_next(rng) % len;
+        check_bytes(data, len, *pos);
+        *pos += len;
+        window_consume(w, reader, len);
+        return true;
+}
+
 static void test_window_gives_bytes_in_order_whatever_order_they_came_in(void **state) {
         struct test_rng rng = test_rng_new("window");
         struct arena *a = arena_for_test();
         struct window w;
-        struct error e;
 
         (void)state;
         assert_int_equal(window_init(&w, a), 0);
         for (unsigned round = 0; round < 6; round++) {
-                uint64_t size = 1 + test_rng_next(&rng) % (40 * SEGMENT_SIZE), pos = 0;
-                struct filling f = { .w = &w, .rng = &rng };
+                uint64_t size = 1 + test_rng_next(&rng) % (40 * SEGMENT_SIZE);
+                uint64_t start = round % 2 ? test_rng_next(&rng) % size : 0;
+                uint64_t pos[_WINDOW_READER_MAX] = { start, start };
+                bool more[_WINDOW_READER_MAX] = { true, true };
                 unsigned held = 0;
-                const void *data;
-                size_t len;
 
-                window_reset(&w, size);
-                for (;;) {
-                        uint64_t left = (size - window_next(&w) + SEGMENT_SIZE - 1) / SEGMENT_SIZE;
-                        size_t n = 1 + test_rng_next(&rng) % 3;
+                window_reset(&w, start, size);
+                while (more[WINDOW_DIGEST] || more[WINDOW_CONTENT]) {
+                        if (window_next(&w) < size && held < 8)
+                                extend(&w, a, &held, 1 + test_rng_next(&rng) % SEGMENT_SIZE);
+                        fill_somewhere(&w, &rng);
+                        for (int i = 0; i < _WINDOW_READER_MAX; i++)
+                                more[i] = read_some(&w, &rng, i, &pos[i]);
+                        if (test_rng_next(&rng) % 16 == 0) { /* also beyond what is held */
+                                uint64_t left = size - pos[WINDOW_CONTENT];
 
-                        if (left > 0 && held + n <= 8)
-                                extend(&w, a, &held, n < left ? n : (size_t)left);
-                        if (!front_is_readable(&w)) {
-                                fill_somewhere(&f);
-                                continue;
+                                pos[WINDOW_CONTENT] += test_rng_next(&rng) % (left + 1) % (3 * SEGMENT_SIZE);
+                                window_skip(&w, WINDOW_CONTENT, pos[WINDOW_CONTENT]);
                         }
-                        int r = window_read(&w, &data, &len, &e);
-                        if (r == WINDOW_END)
-                                break;
-                        assert_int_equal(r, WINDOW_DATA);
-                        len = 1 + test_rng_next(&rng) % len;
-                        check_bytes(data, len, pos);
-                        pos += len;
-                        window_consume(&w, len);
                 }
-                assert_int_equal(pos, size);
+                assert_int_equal(pos[WINDOW_DIGEST], size);
+                assert_int_equal(pos[WINDOW_CONTENT], size);
                 assert_int_equal(held, 0);
         }
         window_destroy(&w);
+        arena_free(a);
+}
+
+static void test_segment_stays_until_both_have_read_it(void **state) {
+        struct arena *a = arena_for_test();
+        struct window w;
+        unsigned held = 0;
+        char peek[100];
+
+        (void)state;
+        assert_int_equal(window_init(&w, a), 0);
+        window_reset(&w, 0, 2 * SEGMENT_SIZE);
+        extend(&w, a, &held, 1000);
+        extend(&w, a, &held, SEGMENT_SIZE);
+        fill(&w, window_at(&w, 0), 1000);
+        window_consume(&w, WINDOW_DIGEST, 1000);
+        assert_int_equal(held, 2);
+        assert_int_equal(window_peek(&w, 950, peek, sizeof peek), 50);
+        check_bytes((const uint8_t *)peek, 50, 950);
+        assert_int_equal(window_peek(&w, 1000, peek, sizeof peek), 0);
+        window_skip(&w, WINDOW_CONTENT, 500000); /* beyond the first, into the second */
+        assert_int_equal(held, 1);
+        assert_int_equal(window_peek(&w, 950, peek, sizeof peek), 0);
+        window_skip(&w, WINDOW_CONTENT, 2 * SEGMENT_SIZE);
+        assert_int_equal(held, 1);
+        window_destroy(&w);
+        assert_int_equal(held, 0);
         arena_free(a);
 }
 
@@ -167,12 +191,13 @@ static void test_missing_is_the_first_gap(void **state) {
 
         (void)state;
         assert_int_equal(window_init(&w, a), 0);
-        window_reset(&w, 4 * SEGMENT_SIZE);
-        extend(&w, a, &held, 3);
+        window_reset(&w, 0, 4 * SEGMENT_SIZE);
+        for (int i = 0; i < 3; i++)
+                extend(&w, a, &held, SEGMENT_SIZE);
         assert_int_equal(window_missing(&w, 0), 0);
-        fill(&w, 0, SEGMENT_SIZE);
-        fill(&w, 1, 10);
-        fill(&w, 2, SEGMENT_SIZE);
+        fill(&w, window_at(&w, 0), SEGMENT_SIZE);
+        fill(&w, window_at(&w, SEGMENT_SIZE), 10);
+        fill(&w, window_at(&w, 2 * SEGMENT_SIZE), SEGMENT_SIZE);
         assert_int_equal(window_missing(&w, 0), SEGMENT_SIZE + 10);
         assert_int_equal(window_missing(&w, SEGMENT_SIZE + 5), SEGMENT_SIZE + 10);
         assert_int_equal(window_missing(&w, 2 * SEGMENT_SIZE), 3 * SEGMENT_SIZE);
@@ -189,19 +214,25 @@ static void test_reader_hears_of_failure_expiry_and_cancellation(void **state) {
 
         (void)state;
         assert_int_equal(window_init(&w, a), 0);
-        window_reset(&w, SEGMENT_SIZE);
+        window_reset(&w, 0, SEGMENT_SIZE);
         window_ask_locate(&w);
-        assert_int_equal(window_read(&w, &data, &len, &e), WINDOW_LOCATE);
+        assert_int_equal(window_try_read(&w, WINDOW_DIGEST, &data, &len, &e), WINDOW_DATA);
+        assert_int_equal(len, 0);
+        assert_int_equal(window_read(&w, WINDOW_CONTENT, &data, &len, &e), WINDOW_LOCATE);
         window_located(&w);
+        window_tell(&w);
+        assert_int_equal(window_read(&w, WINDOW_CONTENT, &data, &len, &e), WINDOW_NEWS);
         error_set(&why, ERROR_DENIED, "no");
         window_fail(&w, &why);
         error_set(&why, ERROR_INTERNAL, "a later one");
         window_fail(&w, &why);
-        assert_true(window_read(&w, &data, &len, &e) < 0);
-        assert_int_equal(e.kind, ERROR_DENIED);
+        for (int i = 0; i < _WINDOW_READER_MAX; i++) {
+                assert_true(window_read(&w, i, &data, &len, &e) < 0);
+                assert_int_equal(e.kind, ERROR_DENIED);
+        }
         window_cancel(&w);
-        window_reset(&w, SEGMENT_SIZE);
-        assert_true(window_read(&w, &data, &len, &e) < 0);
+        window_reset(&w, 0, SEGMENT_SIZE);
+        assert_true(window_wait_digest(&w, &e) < 0);
         assert_int_equal(e.kind, ERROR_CANCELLED);
         window_destroy(&w);
         arena_free(a);
@@ -213,6 +244,7 @@ int main(void) {
                 cmocka_unit_test(test_arena_never_lends_more_than_it_has),
                 cmocka_unit_test(test_arena_wakes_only_who_wanted_in_vain),
                 cmocka_unit_test(test_window_gives_bytes_in_order_whatever_order_they_came_in),
+                cmocka_unit_test(test_segment_stays_until_both_have_read_it),
                 cmocka_unit_test(test_missing_is_the_first_gap),
                 cmocka_unit_test(test_reader_hears_of_failure_expiry_and_cancellation),
         };
