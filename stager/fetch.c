@@ -49,6 +49,7 @@ void fetch_destroy(struct fetch *f) {
 
 void fetch_reset(struct fetch *f) {
         drop_ranges(f);
+        f->probe.state = PROBE_NONE;
         f->streaming = f->failed = false;
 }
 
@@ -106,6 +107,58 @@ int fetch_begin(struct fetch *f, uint64_t got) {
         return got >= held || range_new(f, got, held) ? 0 : -ENOMEM;
 }
 
+void fetch_probe(struct fetch *f, uint64_t pos) {
+        LOCK_SCOPE(&f->lock);
+        uint64_t left = f->size - pos;
+
+        f->probe.pos = pos;
+        f->probe.range = (struct range){ .pos = pos,
+                                         .mark = pos,
+                                         .end = pos + (left < FETCH_PROBE_SIZE ? left : FETCH_PROBE_SIZE) };
+        f->probe.state = PROBE_ASKED;
+}
+
+bool fetch_is_probing(struct fetch *f) {
+        LOCK_SCOPE(&f->lock);
+        return f->probe.state == PROBE_ASKED || f->probe.state == PROBE_RUNNING;
+}
+
+size_t fetch_probed(struct fetch *f, uint64_t pos, const char **ret) {
+        LOCK_SCOPE(&f->lock);
+
+        if (f->probe.state != PROBE_HERE || pos < f->probe.pos || pos >= f->probe.range.end)
+                return 0;
+        *ret = f->probe.data + (pos - f->probe.pos);
+        return (size_t)(f->probe.range.end - pos);
+}
+
+/* The probe's range, RUNNING, if it is to be asked for now; else NULL. */
+static struct range *next_probe(struct fetch *f, int64_t now_ms, int64_t *ret_wait_ms) {
+        LOCK_SCOPE(&f->lock);
+        struct range *r = &f->probe.range;
+
+        if (f->probe.state != PROBE_ASKED)
+                return NULL;
+        if (r->not_before_ms > now_ms) {
+                if (r->not_before_ms - now_ms < *ret_wait_ms)
+                        *ret_wait_ms = r->not_before_ms - now_ms;
+                return NULL;
+        }
+        f->probe.state = PROBE_RUNNING;
+        r->state = RANGE_RUNNING;
+        return r;
+}
+
+static void end_probe(struct fetch *f, bool here) {
+        {
+                LOCK_SCOPE(&f->lock);
+                if (f->probe.state == PROBE_NONE)
+                        return;
+                f->probe.state = here ? PROBE_HERE : PROBE_NONE;
+        }
+        window_tell(f->window);
+}
+
 /* Takes @n segments (the last ones of the blob: fewer) and puts them at the window's end, as far as it may
  * grow. */
 static bool extend(struct fetch *f, size_t n, size_t limit) {
@@ -146,6 +199,9 @@ struct range *fetch_next(struct fetch *f, const struct fetch_limits *l, int64_t 
 
         if (f->failed || window_is_locating(f->window))
                 return NULL;
+        r = next_probe(f, now_ms, ret_wait_ms);
+        if (r)
+                return r;
         for (r = f->ranges; r; r = r->next) {
                 if (r->state != RANGE_READY)
                         continue;
@@ -185,6 +241,7 @@ void fetch_become_stream(struct fetch *f) {
         for (const struct range *r = f->ranges; r; r = r->next)
                 show_rest(f, r);
         drop_ranges(f);
+        end_probe(f, false);
         f->streaming = true;
         struct range *stream = range_new(f, 0, f->size);
         if (!stream)
@@ -250,6 +307,11 @@ size_t fetch_store(struct fetch *f, const struct fetch_limits *l, struct range *
         size_t beyond = len > r->end - r->pos ? len - (size_t)(r->end - r->pos) : 0;
         size_t wanted = len - beyond, taken = 0;
 
+        if (r == &f->probe.range) {
+                memcpy(f->probe.data + (r->pos - f->probe.pos), data, wanted);
+                r->pos += wanted;
+                return len;
+        }
         if (!r->stream) {
                 copy(f, r, data, wanted);
                 return len;
@@ -283,6 +345,21 @@ static int64_t backoff_ms(unsigned tries) {
         return time_jitter(wait); /* many nodes see the same failure */
 }
 
+/* A probe that fails is not worth much trouble: the bulk will say what is wrong. */
+static void probe_ended(struct fetch *f, const struct fetch_end *end) {
+        struct range *r = &f->probe.range;
+
+        if (r->pos == r->end || end->verdict == OCI_VERDICT_FATAL || ++r->tries >= FETCH_PROBE_TRIES) {
+                end_probe(f, r->pos == r->end);
+                return;
+        }
+        if (end->verdict == OCI_VERDICT_LOCATE)
+                window_ask_locate(f->window);
+        LOCK_SCOPE(&f->lock);
+        r->not_before_ms = end->now_ms + (end->wait_ms > 0 ? end->wait_ms : backoff_ms(r->tries));
+        f->probe.state = PROBE_ASKED;
+}
+
 /* Back to READY with a time to wait, or the end of the transfer after too many tries. */
 static void try_again(struct fetch *f, struct range *r, const struct fetch_end *end, const struct error *e) {
         if (r->pos >= r->mark + PROGRESS)
@@ -312,6 +389,10 @@ static void try_again(struct fetch *f, struct range *r, const struct fetch_end *
 }
 
 void fetch_ended(struct fetch *f, struct range *r, const struct fetch_end *end, const struct error *e) {
+        if (r == &f->probe.range) {
+                probe_ended(f, end);
+                return;
+        }
         show_rest(f, r);
         if (r->pos == r->end) {
                 range_free(f, r);

@@ -23,6 +23,8 @@
 #define FETCH_MAX_TRIES 6u     /* in a row without progress */
 #define FETCH_MAX_RESTARTS 20u /* likewise, of a stream: each has to come as far as the best one first */
 #define FETCH_MAX_RANGE_SEGMENTS 1024u
+#define FETCH_PROBE_SIZE ((size_t)32 << 10)
+#define FETCH_PROBE_TRIES 3u
 
 enum range_state { RANGE_READY, RANGE_RUNNING };
 
@@ -36,6 +38,14 @@ struct range {
         int64_t not_before_ms; /* monotonic; of a READY one that has failed */
 };
 
+/* A look at a few bytes far ahead of the window, which will come a second time when it is their turn. */
+struct probe {
+        struct range range; /* not in a list; the reactor's while the state is PROBE_RUNNING */
+        enum { PROBE_NONE, PROBE_ASKED, PROBE_RUNNING, PROBE_HERE } state; /* guarded by fetch.lock */
+        uint64_t pos;
+        char data[FETCH_PROBE_SIZE];
+};
+
 struct fetch {
         struct fetch *next;    /* the reactor's list */
         struct oci_blob *blob; /* these three are the transfer's and the engine's */
@@ -44,9 +54,10 @@ struct fetch {
         struct regions *regions; /* the transfer's: how the window is cut, and what is written where */
         uint64_t size;           /* of the blob */
         struct range *ranges;    /* not complete yet, by position */
-        bool streaming;          /* the only range is the whole blob; for good, until fetch_reset() */
-        bool failed;             /* the window has the reason */
-        unsigned held;           /* segments; guarded by the arena */
+        struct probe probe;
+        bool streaming; /* the only range is the whole blob; for good, until fetch_reset() */
+        bool failed;    /* the window has the reason */
+        unsigned held;  /* segments; guarded by the arena */
 
         atomic_uint connections;
         atomic_uint_fast64_t received, retries;
@@ -73,6 +84,13 @@ void fetch_copy_host(struct fetch *f, char *host, size_t size);
 void fetch_copy_trouble(const struct fetch *f, char trouble[static TRANSFER_TROUBLE_SIZE]);
 /* The first @got bytes are here: asks for the rest of the first segment, if there is one. -ENOMEM */
 int fetch_begin(struct fetch *f, uint64_t got);
+
+/* The blob thread's: asks for the bytes from @pos on; none is being asked for. WINDOW_NEWS when they are
+ * here, or are not going to come. */
+void fetch_probe(struct fetch *f, uint64_t pos);
+bool fetch_is_probing(struct fetch *f);
+/* What the last probe brought from @pos on, until the next fetch_probe(). */
+size_t fetch_probed(struct fetch *f, uint64_t pos, const char **ret);
 
 /* The range to ask for now, RUNNING, or NULL. *ret_wait_ms is lowered to the time until one becomes due. */
 struct range *fetch_next(struct fetch *f, const struct fetch_limits *l, int64_t now_ms, int64_t *ret_wait_ms);

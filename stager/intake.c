@@ -49,8 +49,9 @@ static int begin_file(struct intake *in, struct error *e) {
 }
 
 /* The first bytes are in @s: they become the window's first segment. */
-static int begin_window(struct transfer *t, struct segment *s, size_t got, struct place_file *whole,
+static int begin_window(struct intake *in, struct segment *s, size_t got, struct place_file *whole,
                         struct error *e) {
+        struct transfer *t = in->transfer;
         struct region all = { .to = t->order.size, .file = whole };
 
         window_skip(&t->window, WINDOW_DIGEST, t->order.size);
@@ -69,6 +70,9 @@ static int begin_window(struct transfer *t, struct segment *s, size_t got, struc
         if (fetch_begin(&t->fetch, got) < 0)
                 return error_errno(e, ENOMEM, "fetch a blob");
         fetch_set_host(&t->fetch, oci_blob_host(t->order.source));
+        int r = in->survey ? survey_go_on(in->survey, e) : 0;
+        if (r < 0)
+                return r;
         reactor_attach(t->engine->reactor, &t->fetch);
         t->attached = true;
         return 0;
@@ -86,13 +90,13 @@ static int begin_blob(struct intake *in, struct place_file *whole, struct error 
                 arena_unref(t->engine->arena, s);
                 return r < 0 ? r : begin_file(in, e);
         }
-        return begin_window(t, s, got < cap ? got : cap, whole, e);
+        return begin_window(in, s, got < cap ? got : cap, whole, e);
 }
 
 int intake_begin(struct intake *in, struct transfer *t, struct place_file *whole, struct error *e) {
         int r = window_check(&t->window, e);
 
-        *in = (struct intake){ .transfer = t };
+        *in = (struct intake){ .transfer = t, .survey = in->survey };
         t->verified = 0;
         if (r < 0)
                 return r;
@@ -103,14 +107,11 @@ int intake_begin(struct intake *in, struct transfer *t, struct place_file *whole
         return r;
 }
 
-static int next_of_file(struct intake *in, const void **ret, size_t *ret_len, struct error *e) {
+static int next_of_file(struct intake *in, size_t most, const void **ret, size_t *ret_len, struct error *e) {
         const struct transfer *t = in->transfer;
-        uint64_t left = t->order.size - in->offset;
-        size_t want = left < SEGMENT_SIZE ? (size_t)left : SEGMENT_SIZE;
+        size_t want = most < SEGMENT_SIZE ? most : SEGMENT_SIZE;
         ssize_t n;
 
-        if (left == 0)
-                return 0;
         do
                 n = pread(oci_blob_file(t->order.source), in->segment->data, want, (off_t)in->offset);
         while (n < 0 && errno == EINTR);
@@ -118,48 +119,71 @@ static int next_of_file(struct intake *in, const void **ret, size_t *ret_len, st
                 return error_errno(e, errno, "read a blob of the layout");
         if (n == 0)
                 return error_set(e, ERROR_DATA_LOSS, "a blob of the layout became shorter while it was read");
-        in->offset += (uint64_t)n;
         *ret = in->segment->data;
         *ret_len = (size_t)n;
         return 1;
 }
 
-static int next_of_window(struct intake *in, const void **ret, size_t *ret_len, struct error *e) {
+static int next_of_window(struct intake *in, size_t most, const void **ret, size_t *ret_len,
+                          struct error *e) {
         struct transfer *t = in->transfer;
+        int r = in->survey ? survey_go_on(in->survey, e) : 0; /* before the bytes leave the window */
 
         window_consume(&t->window, WINDOW_CONTENT, in->given);
         in->given = 0;
-        for (;;) {
-                int r = window_read(&t->window, WINDOW_CONTENT, ret, ret_len, e);
-
-                if (r == WINDOW_DATA)
-                        in->given = *ret_len;
-                if (r != WINDOW_LOCATE)
-                        return r;
-                r = locate_again(t, e);
-                if (r < 0)
-                        return r;
+        while (r >= 0) {
+                r = window_read(&t->window, WINDOW_CONTENT, ret, ret_len, e);
+                if (r == WINDOW_LOCATE)
+                        r = locate_again(t, e);
+                else if (r == WINDOW_NEWS)
+                        r = in->survey ? survey_go_on(in->survey, e) : 0;
+                else
+                        break;
         }
+        if (r == WINDOW_DATA && *ret_len > most)
+                *ret_len = most;
+        in->given = r == WINDOW_DATA ? *ret_len : 0;
+        return r;
 }
 
-int intake_next(struct intake *in, const void **ret, size_t *ret_len, struct error *e) {
+/* At most @most bytes, which is not 0. */
+static int next_piece(struct intake *in, size_t most, const void **ret, size_t *ret_len, struct error *e) {
         struct transfer *t = in->transfer;
+        uint64_t left = t->order.size - in->offset;
         int r;
 
+        if (left < most)
+                most = (size_t)left;
         if (in->segment) {
                 r = window_check(&t->window, e);
-                if (r == 0)
-                        r = next_of_file(in, ret, ret_len, e);
+                if (r == 0 && left > 0)
+                        r = next_of_file(in, most, ret, ret_len, e);
         } else {
-                r = next_of_window(in, ret, ret_len, e);
+                r = next_of_window(in, most, ret, ret_len, e);
         }
         if (r <= 0)
                 return r;
         /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): set, because there is data */
         if (digest_stream_update(in->digest, *ret, *ret_len) < 0)
                 return error_set(e, ERROR_INTERNAL, "SHA-256 failed");
+        in->offset += *ret_len;
         t->verified += *ret_len;
         return 1;
+}
+
+int intake_next(struct intake *in, const void **ret, size_t *ret_len, struct error *e) {
+        return next_piece(in, SIZE_MAX, ret, ret_len, e);
+}
+
+int64_t intake_skip(struct intake *in, uint64_t len, struct error *e) {
+        uint64_t done = 0;
+        const void *data;
+        size_t n;
+        int r = 1;
+
+        while (done < len && (r = next_piece(in, len - done, &data, &n, e)) > 0)
+                done += n;
+        return r < 0 ? r : (int64_t)done;
 }
 
 int intake_drain(struct intake *in, struct error *e) {

@@ -6,14 +6,16 @@
  */
 #pragma once
 
+#include "stager/survey.h"
 #include "stager/transfer.h"
 
 struct intake {
         struct transfer *transfer;
         bool begun; /* there is, or will be, something to read */
         struct digest_stream *digest;
+        struct survey *survey;   /* of a plain tar at a registry, else NULL; the caller's */
         size_t given;            /* bytes handed out that are to be given back to the window */
-        uint64_t offset;         /* in the layout's file */
+        uint64_t offset;         /* of the next byte */
         struct segment *segment; /* that the file is read into */
 };
 
@@ -22,6 +24,8 @@ struct intake {
 int intake_begin(struct intake *in, struct transfer *t, struct place_file *whole, struct error *e);
 /* The next bytes, valid until the next call: 1, 0 at the end, or a negative errno. */
 int intake_next(struct intake *in, const void **ret, size_t *ret_len, struct error *e);
+/* Passes over the next @len bytes, or those that are left: how many, or a negative errno. */
+int64_t intake_skip(struct intake *in, uint64_t len, struct error *e);
 /* Reads to the end for the digest's sake alone: 0, or a negative errno. */
 int intake_drain(struct intake *in, struct error *e);
 int intake_digest(struct intake *in, struct digest *ret); /* after the end */

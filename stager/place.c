@@ -474,6 +474,10 @@ int place_open_straight(struct place_file **ret, struct placer *p, int parent_fd
         return 0;
 }
 
+uint64_t place_size(const struct place_file *f) {
+        return f->size;
+}
+
 void place_expect(struct place_file *f, uint64_t bytes) {
         LOCK_SCOPE(&f->placer->lock);
         f->awaited += bytes;

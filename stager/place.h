@@ -72,6 +72,7 @@ int placer_drain(struct placer *p, struct error *e);
  */
 int place_open_straight(struct place_file **ret, struct placer *p, int parent_fd, const char *name,
                         uint64_t size, struct error *e);
+uint64_t place_size(const struct place_file *f);         /* as it was opened with */
 void place_expect(struct place_file *f, uint64_t bytes); /* more will come in segments */
 /* Writes @s, which is full, to its file; holds a reference until that is done. Any thread. */
 void place_segment(struct segment *s);

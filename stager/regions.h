@@ -24,7 +24,8 @@ struct region {
         uint64_t offset;   /* of the byte `from` in the file; a multiple of SEGMENT_SIZE */
         uint64_t header;   /* where in the blob the member begins that the file is; of a raw blob 0 */
         struct place_file *file;
-        bool taken; /* the file has found its member; or it is not going to be looked for */
+        unsigned serial; /* the caller's */
+        bool taken;      /* the file has found its member; or it is not going to be looked for */
 };
 
 struct regions {

@@ -64,6 +64,6 @@ struct scout {
 void scout_init(struct scout *s, uint64_t blob_size, uint64_t min);
 /* Where it wants to read next: an offset in the blob, a multiple of SCOUT_BLOCK. */
 uint64_t scout_pos(const struct scout *s);
-/* Takes whole blocks of @data, which are the blob's from scout_pos() on; scout_pos() tells then how many. Part
- * of a block is of no use. */
+/* Takes whole blocks of @data, which are the blob's from scout_pos() on; scout_pos() tells then how many.
+ * Part of a block is of no use. */
 enum scout_step scout_feed(struct scout *s, const void *data, size_t len, struct scout_member *ret);

@@ -29,6 +29,8 @@
 struct attempt {
         struct transfer *transfer;
         struct intake intake;
+        struct survey survey; /* of a plain tar */
+        struct unpack_notes notes;
         struct decoder *decoder; /* NULL: the bytes are as they come */
         struct segment *output;  /* of the decoder */
         const char *in;          /* its input that is left */
@@ -136,18 +138,38 @@ static int drain_decoded(struct attempt *a, struct error *e) {
         return r;
 }
 
-static int carry_tar(struct attempt *a, int tree_fd, struct error *e) {
-        const struct unpack_source source = { .next = next_decoded, .userdata = a };
-        struct unpack_result unpacked;
-        int r = intake_begin(&a->intake, a->transfer, NULL, e);
+static int64_t skip_plain(void *userdata, uint64_t len, struct error *e) {
+        struct attempt *a = userdata;
 
+        return intake_skip(&a->intake, len, e);
+}
+
+static int adopt_plain(void *userdata, struct place_file **ret, uint64_t *ret_from, uint64_t header,
+                       uint64_t size, int parent_fd, const char *name, struct error *e) {
+        struct attempt *a = userdata;
+
+        return survey_adopt(ret, ret_from, &a->survey, header, size, parent_fd, name, e);
+}
+
+static int carry_tar(struct attempt *a, int tree_fd, struct error *e) {
+        struct transfer *t = a->transfer;
+        const struct unpack_source plain = {
+                .next = next_decoded, .skip = skip_plain, .adopt = adopt_plain, .userdata = a
+        };
+        const struct unpack_source decoded = { .next = next_decoded, .userdata = a };
+        struct unpack_result unpacked;
+
+        if (!a->decoder) {
+                survey_begin(&a->survey, &t->fetch, &t->placer, t->order.dir_fd);
+                a->intake.survey = &a->survey;
+        }
+        int r = intake_begin(&a->intake, t, NULL, e);
         if (r == 0)
-                r = unpack_tar(&unpacked, tree_fd, &a->transfer->placer, &source, e);
+                r = unpack_tar(&unpacked, tree_fd, &t->placer, a->decoder ? &decoded : &plain, &a->notes, e);
         if (r == 0 && a->decoder)
                 r = drain_decoded(a, e);
         if (r == 0)
-                a->result =
-                    (struct transfer_result){ .bytes = a->transfer->placer.claimed, .files = unpacked.files };
+                a->result = (struct transfer_result){ .bytes = t->placer.claimed, .files = unpacked.files };
         return r;
 }
 
@@ -215,6 +237,9 @@ static int attempt_tar(struct attempt *a, bool *ret_mismatch, struct error *e) {
         int r = carry_tar(a, tree_fd, e);
         if (a->intake.begun)
                 r = judge(a, r, ret_mismatch, e);
+        if (r == 0)
+                r = unpack_finish(tree_fd, &t->placer, &a->notes, e);
+        survey_end(&a->survey);
         if (r == 0 && fsync(t->order.dir_fd) < 0)
                 r = error_errno(e, errno, "flush a directory to the disk");
         return r;
@@ -248,6 +273,7 @@ static int attempt_run(struct transfer *t, struct transfer_result *ret, bool *re
         r = t->order.packing == PLAN_RAW ? attempt_raw(&a, ret_mismatch, e)
                                          : attempt_tar(&a, ret_mismatch, e);
         intake_end(&a.intake);
+        unpack_notes_clear(&a.notes);
         placer_restart(&t->placer); /* closes what a failure has left open */
         if (a.output)
                 arena_unref(t->engine->arena, a.output);

@@ -3,12 +3,13 @@
  * unpack: one tar stream, member by member.
  *
  *   source -> libarchive: header -> clean_name, name_kind -> the parent directory -> by kind:
- *       file           to the placer, its writes may go on while the next member is made
+ *       file           to the placer, its writes may go on while the next member is made; or to the file
+ *                      that the source has been making for it, and its data are passed over
  *       directory      made, or kept if there is one; its time is set at the end
  *       symbolic link  made, never followed
  *       hard link      linked within the tree, else a marker for the cache
  *       all else       left out
- *   at the end: all writes, then times and flushing (unpack_notes.c)
+ *   at the end: all writes, then times and flushing (unpack_finish, unpack_notes.c)
  *
  * libarchive parses the headers and hands out pointers into what the source gave; it never touches the file
  * system. Each member is made below its parent's descriptor: the last one of a name wins, and what was there
@@ -23,7 +24,6 @@
 #include "base/path.h"
 #include "base/text.h"
 #include "cache/cache.h"
-#include "stager/unpack_notes.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -49,7 +49,7 @@ struct unpack {
         uint64_t sizes; /* of the files so far, holes included; at most that */
         unsigned members;
         bool markers; /* there are link markers */
-        struct unpack_notes notes;
+        struct unpack_notes *notes;
         struct unpack_result result;
 };
 
@@ -128,6 +128,19 @@ static la_ssize_t on_read(struct archive *a, void *userdata, const void **buffer
         return (la_ssize_t)len;
 }
 
+static la_int64_t on_skip(struct archive *a, void *userdata, la_int64_t len) {
+        struct unpack *u = userdata;
+        int64_t n = len > 0 ? u->source->skip(u->source->userdata, (uint64_t)len, &u->source_error) : 0;
+
+        if (n < 0) {
+                u->source_failed = true;
+                archive_set_error(a, EIO, "no more input");
+                return ARCHIVE_FATAL;
+        }
+        u->given += (uint64_t)n;
+        return n;
+}
+
 /* libarchive's words, or the source's if it was the source. */
 static int archive_failed(const struct unpack *u, struct error *e) {
         const char *why = archive_error_string(u->archive);
@@ -174,13 +187,13 @@ static struct timespec mtime_of(struct archive_entry *entry) {
         return t;
 }
 
-/* The member's data as libarchive finds them: pieces with offsets, so holes stay holes. */
-static int copy_data(struct unpack *u, struct place_file *f, struct error *e) {
+/* The member's data before @upto as libarchive finds them: pieces with offsets, so holes stay holes. */
+static int copy_data(struct unpack *u, struct place_file *f, uint64_t upto, struct error *e) {
         const void *data;
         size_t len;
-        la_int64_t offset;
+        la_int64_t offset = 0;
 
-        for (;;) {
+        for (len = 0; (uint64_t)offset + len < upto;) {
                 int r = archive_read_data_block(u->archive, &data, &len, &offset);
 
                 if (r == ARCHIVE_EOF)
@@ -193,10 +206,15 @@ static int copy_data(struct unpack *u, struct place_file *f, struct error *e) {
                         return error_set(e, ERROR_INVALID, "the archive ends in the middle of a member");
                 if (len == 0)
                         continue;
+                if ((uint64_t)offset >= upto)
+                        break;
+                if (len > upto - (uint64_t)offset)
+                        len = (size_t)(upto - (uint64_t)offset);
                 r = place_write(f, data, len, (uint64_t)offset, e);
                 if (r < 0)
                         return r;
         }
+        return 0;
 }
 
 /* Of the disk that the tree is on; 0: nobody knows. */
@@ -220,11 +238,27 @@ static int count_size(struct unpack *u, const struct member *m, la_int64_t size,
         return 0;
 }
 
+/* The file, and up to where it is to be written: one that is being made already, or a new one. */
+static int open_member(struct unpack *u, const struct member *m, uint64_t size, struct place_file **ret,
+                       uint64_t *ret_upto, struct error *e) {
+        bool sparse = archive_entry_sparse_count(m->entry) > 0;
+        int64_t header = archive_read_header_position(u->archive);
+
+        *ret_upto = UINT64_MAX;
+        if (u->source->adopt && !sparse && header >= 0) {
+                int r = u->source->adopt(u->source->userdata, ret, ret_upto, (uint64_t)header, size,
+                                         m->parent_fd, m->name, e);
+                if (r != 0)
+                        return r < 0 ? r : 0;
+        }
+        return place_open(ret, u->placer, m->parent_fd, m->name, size, sparse, e);
+}
+
 /* Claimed, placed and noted; its writes may still be under way afterwards. */
 static int make_file(struct unpack *u, const struct member *m, struct error *e) {
         la_int64_t size = archive_entry_size(m->entry);
-        bool sparse = archive_entry_sparse_count(m->entry) > 0;
         struct place_file *f;
+        uint64_t upto;
 
         int r = count_size(u, m, size, e);
         if (r < 0)
@@ -232,14 +266,14 @@ static int make_file(struct unpack *u, const struct member *m, struct error *e) 
         r = remove_old(u, m, e);
         if (r < 0)
                 return r;
-        r = place_open(&f, u->placer, m->parent_fd, m->name, (uint64_t)size, sparse, e);
+        r = open_member(u, m, (uint64_t)size, &f, &upto, e);
         if (r < 0)
                 return r;
-        r = copy_data(u, f, e);
+        r = copy_data(u, f, upto, e);
         if (r < 0)
                 return r; /* the placer closes it */
         u->result.files++;
-        unpack_note_file(&u->notes, m->path);
+        unpack_note_file(u->notes, m->path);
         return place_end(f,
                          &(struct place_end){
                              .size = (uint64_t)size,
@@ -253,7 +287,7 @@ static int make_directory(struct unpack *u, const struct member *m, struct error
         struct stat st;
 
         if (!*m->path)
-                return unpack_note_dir(&u->notes, m->path, mtime_of(m->entry), e);
+                return unpack_note_dir(u->notes, m->path, mtime_of(m->entry), e);
         if (fstatat(m->parent_fd, m->name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode)) {
                 int r = remove_old(u, m, e);
 
@@ -262,7 +296,7 @@ static int make_directory(struct unpack *u, const struct member *m, struct error
                 if (mkdirat(m->parent_fd, m->name, DIR_MODE) < 0)
                         return path_make_failed(m->parent_fd, errno, e, "make the directory %s", m->path);
         }
-        return unpack_note_dir(&u->notes, m->path, mtime_of(m->entry), e);
+        return unpack_note_dir(u->notes, m->path, mtime_of(m->entry), e);
 }
 
 static int make_symlink(struct unpack *u, const struct member *m, struct error *e) {
@@ -296,7 +330,7 @@ static int make_small_file(struct unpack *u, const struct member *m, const char 
         r = len > 0 ? place_write(f, content, len, 0, e) : 0;
         if (r < 0)
                 return r;
-        unpack_note_file(&u->notes, path);
+        unpack_note_file(u->notes, path);
         return place_end(f, &(struct place_end){ .size = len, .mode = 0444, .mtime = mtime_of(m->entry) }, e);
 }
 
@@ -461,18 +495,16 @@ static int run(struct unpack *u, struct error *e) {
         archive_read_support_format_tar(a);
         archive_read_support_format_empty(a);
         archive_read_support_filter_none(a);
-        if (archive_read_open(a, u, NULL, on_read, NULL) != ARCHIVE_OK)
+        if (archive_read_open2(a, u, NULL, on_read, u->source->skip ? on_skip : NULL, NULL) != ARCHIVE_OK)
                 return archive_failed(u, e);
-        int r = unpack_members(u, e);
-        if (r < 0)
-                return r;
-        r = placer_drain(u->placer, e);
-        return r < 0 ? r : unpack_notes_finish(&u->notes, u->tree_fd, e);
+        return unpack_members(u, e);
 }
 
 int unpack_tar(struct unpack_result *ret, int tree_fd, struct placer *p, const struct unpack_source *source,
-               struct error *e) {
-        struct unpack u = { .tree_fd = tree_fd, .placer = p, .source = source, .disk = disk_size(tree_fd) };
+               struct unpack_notes *notes, struct error *e) {
+        struct unpack u = {
+                .tree_fd = tree_fd, .placer = p, .source = source, .notes = notes, .disk = disk_size(tree_fd)
+        };
         /* Names in PAX headers are UTF-8; in the C locale libarchive would not hand them out. */
         locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
         locale_t before = utf8 ? uselocale(utf8) : (locale_t)0;
@@ -482,8 +514,13 @@ int unpack_tar(struct unpack_result *ret, int tree_fd, struct placer *p, const s
                 uselocale(before);
                 freelocale(utf8);
         }
-        unpack_notes_clear(&u.notes);
         if (r == 0)
                 *ret = u.result;
         return r;
+}
+
+int unpack_finish(int tree_fd, struct placer *p, struct unpack_notes *notes, struct error *e) {
+        int r = placer_drain(p, e);
+
+        return r < 0 ? r : unpack_notes_finish(notes, tree_fd, e);
 }

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "stager/place.h"
+#include "stager/unpack_notes.h"
 
 #define UNPACK_MAX_MEMBERS 1000000u
 #define UNPACK_LINK_MARKER ".wh..wh.link."
@@ -17,6 +18,13 @@
 struct unpack_source {
         /* The next bytes of the tar stream, valid until the next call: 1; 0 at the end; a negative errno. */
         int (*next)(void *userdata, const void **ret, size_t *ret_len, struct error *e);
+        /* Both are NULL if the source cannot. Passes over the next bytes, at most @len, and says how many. */
+        int64_t (*skip)(void *userdata, uint64_t len, struct error *e);
+        /* Gives @name in @parent_fd to the file that is being made for the member of @size bytes whose first
+         * block lies at @header of the stream: 1, and the caller writes the bytes before *ret_from; 0: none is
+         * being made. */
+        int (*adopt)(void *userdata, struct place_file **ret, uint64_t *ret_from, uint64_t header,
+                     uint64_t size, int parent_fd, const char *name, struct error *e);
         void *userdata;
 };
 
@@ -24,7 +32,9 @@ struct unpack_result {
         uint64_t files; /* regular ones */
 };
 
-/* Reads up to the archive's end mark. Files are complete and durable when it returns 0. A malformed or
- * forbidden archive is ERROR_INVALID; what the source or the placer says is passed on. */
+/* Reads up to the archive's end mark. A malformed or forbidden archive is ERROR_INVALID; what the source or
+ * the placer says is passed on. @notes, which are empty, are the caller's to clear in any case. */
 int unpack_tar(struct unpack_result *ret, int tree_fd, struct placer *p, const struct unpack_source *source,
-               struct error *e);
+               struct unpack_notes *notes, struct error *e);
+/* Once all bytes have come: files are complete and everything is durable when it returns 0. */
+int unpack_finish(int tree_fd, struct placer *p, struct unpack_notes *notes, struct error *e);

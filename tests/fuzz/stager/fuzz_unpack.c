@@ -36,7 +36,8 @@ static int no_more(void *userdata, uint64_t bytes, struct error *e) {
 
 static int unpack(int dir_fd, const uint8_t *data, size_t size) {
         struct input in = { data, size };
-        const struct unpack_source source = { next, &in };
+        const struct unpack_source source = { .next = next, .userdata = &in };
+        struct unpack_notes notes = { .n_files = 0 };
         struct placer p = { .allowed = PLACED_MAX, .grow = no_more };
         struct unpack_result result;
         struct error e = { .kind = ERROR_NONE };
@@ -45,7 +46,10 @@ static int unpack(int dir_fd, const uint8_t *data, size_t size) {
         assert(path_remove_tree(dir_fd, "tree", &e) == 0 && mkdirat(dir_fd, "tree", 0755) == 0);
         tree_fd = openat(dir_fd, "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         placer_init(&p);
-        r = unpack_tar(&result, tree_fd, &p, &source, &e);
+        r = unpack_tar(&result, tree_fd, &p, &source, &notes, &e);
+        if (r == 0)
+                r = unpack_finish(tree_fd, &p, &notes, &e);
+        unpack_notes_clear(&notes);
         placer_destroy(&p);
         close(tree_fd);
         assert(r == 0 || e.kind != ERROR_NONE);

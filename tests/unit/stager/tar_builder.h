@@ -18,14 +18,15 @@ static inline void tar_pad(struct buf *b) {
 /* One ustar header; @size is what it says, whatever follows. */
 static inline void tar_header(struct buf *b, char type, const char *name, const char *link, uint64_t size,
                               unsigned mode) {
-        char h[TAR_BLOCK] = { 0 };
+        char h[TAR_BLOCK] = { 0 }, octal[32];
         unsigned sum = 0;
 
         snprintf(h, 100, "%s", name);
         snprintf(h + 100, 8, "%07o", mode);
         snprintf(h + 108, 8, "%07o", 0);
         snprintf(h + 116, 8, "%07o", 0);
-        snprintf(h + 124, 12, "%011llo", (unsigned long long)size);
+        snprintf(octal, sizeof octal, "%011llo", (unsigned long long)size);
+        memcpy(h + 124, octal, 11);
         snprintf(h + 136, 12, "%011o", 1000000000);
         h[156] = type;
         if (link)

@@ -85,6 +85,17 @@ static int grow(void *userdata, uint64_t bytes, struct error *e) {
         return 0;
 }
 
+/* All of it. */
+static int unpack_whole(struct world *w, struct placer *p, const struct unpack_source *source) {
+        struct unpack_notes notes = { .n_files = 0 };
+        int r = unpack_tar(&w->result, w->tree_fd, p, source, &notes, &w->error);
+
+        if (r == 0)
+                r = unpack_finish(w->tree_fd, p, &notes, &w->error);
+        unpack_notes_clear(&notes);
+        return r;
+}
+
 static int unpack(struct world *w) {
         const struct unpack_source source = { .next = next, .userdata = w };
         struct placer p = { .allowed = w->tar.len, .grow = grow, .userdata = w };
@@ -92,7 +103,7 @@ static int unpack(struct world *w) {
         w->given = 0;
         w->error.kind = ERROR_NONE;
         placer_init(&p);
-        int r = unpack_tar(&w->result, w->tree_fd, &p, &source, &w->error);
+        int r = unpack_whole(w, &p, &source);
         placer_destroy(&p);
         return r;
 }
@@ -580,7 +591,7 @@ static void test_growth_is_asked_for_in_steps_and_its_refusal_ends_it(void **sta
         struct placer p = { .allowed = 1000, .grow = grow, .userdata = w };
         w->given = 0;
         placer_init(&p);
-        assert_int_equal(unpack_tar(&w->result, w->tree_fd, &p, &source, &w->error), 0);
+        assert_int_equal(unpack_whole(w, &p, &source), 0);
         assert_int_equal(w->grown, PLACE_GROW_STEP);
         placer_destroy(&p);
 
@@ -588,7 +599,7 @@ static void test_growth_is_asked_for_in_steps_and_its_refusal_ends_it(void **sta
         w->given = w->grown = 0;
         w->grow_limit = 0;
         placer_init(&p);
-        assert_true(unpack_tar(&w->result, w->tree_fd, &p, &source, &w->error) < 0);
+        assert_true(unpack_whole(w, &p, &source) < 0);
         assert_int_equal(w->error.kind, ERROR_NO_SPACE);
         placer_destroy(&p);
         assert_int_equal(look(w, "a").st_size, 0);

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* WRAP: survey_adopt place_write */
+/* Plain archives whose large members go from the window straight to their files, seen through whole transfers:
+ * every byte is right, and what can go straight does. */
+#include "tests/unit/stager/tar_builder.h"
+
+#include "stager/survey.h"
+#include "tests/unit/stager/engine_world.h"
+
+static atomic_uint adopted;         /* members whose file was made ahead */
+static atomic_uint_fast64_t copied; /* bytes that took the other way */
+static atomic_bool adopt_no_more = false;
+
+int __real_survey_adopt(struct place_file **ret, uint64_t *ret_from, struct survey *s, uint64_t header,
+                        uint64_t size, int parent_fd, const char *name, struct error *e);
+int __wrap_survey_adopt(struct place_file **ret, uint64_t *ret_from, struct survey *s, uint64_t header,
+                        uint64_t size, int parent_fd, const char *name, struct error *e);
+int __real_place_write(struct place_file *f, const void *data, size_t len, uint64_t offset, struct error *e);
+int __wrap_place_write(struct place_file *f, const void *data, size_t len, uint64_t offset, struct error *e);
+
+int __wrap_survey_adopt(struct place_file **ret, uint64_t *ret_from, struct survey *s, uint64_t header,
+                        uint64_t size, int parent_fd, const char *name, struct error *e) {
+        if (adopt_no_more)
+                return 0;
+        int r = __real_survey_adopt(ret, ret_from, s, header, size, parent_fd, name, e);
+
+        adopted += r == 1;
+        return r;
+}
+
+int __wrap_place_write(struct place_file *f, const void *data, size_t len, uint64_t offset, struct error *e) {
+        copied += len;
+        return __real_place_write(f, data, len, offset, e);
+}
+
+struct member {
+        const char *name;
+        size_t size, from; /* of its content in the contents */
+};
+
+struct archive_plan {
+        struct buf contents;
+        struct member members[64];
+        size_t n;
+};
+
+static void plan_free(struct archive_plan *p) {
+        buf_free(&p->contents);
+}
+
+static void add(struct world *w, struct archive_plan *p, const char *name, size_t size) {
+        struct member *m = &p->members[p->n++];
+
+        *m = (struct member){ name, size, p->contents.len };
+        append_random(&p->contents, size, UINT64_MAX);
+        if (strlen(name) > 99)
+                tar_gnu_long(&w->data, 'L', name);
+        tar_header(&w->data, '0', strlen(name) > 99 ? "long" : name, NULL, size, 0644);
+        tar_data(&w->data, p->contents.data + m->from, size);
+}
+
+static struct delivery *fetch(struct world *w) {
+        adopted = 0;
+        copied = 0;
+        struct delivery *d = start(w, PLAN_TAR, PLAN_CODEC_NONE);
+        go(d);
+        return d;
+}
+
+static void assert_members(struct delivery *d, const struct archive_plan *p) {
+        _cleanup_free_ char *path = NULL;
+        unsigned left_over = 0;
+
+        assert_done(d);
+        for (size_t i = 0; i < p->n; i++) {
+                free(path);
+                assert_true(asprintf(&path, "tree/%s", p->members[i].name) > 0);
+                assert_content(d, path, p->contents.data + p->members[i].from, p->members[i].size);
+        }
+        assert_int_equal(d->placed.files, p->n);
+        assert_int_equal(d->placed.bytes, p->contents.len);
+        assert_int_equal(d->wrote, p->contents.len);
+        for (unsigned i = 0; i < 64; i++) {
+                char name[32];
+                struct stat st;
+
+                snprintf(name, sizeof name, "region.%u", i);
+                left_over += fstatat(d->order.dir_fd, name, &st, 0) == 0;
+        }
+        assert_int_equal(left_over, 0);
+}
+
+static struct archive_plan plan_new(void) {
+        return (struct archive_plan){ .contents = BUF_INIT(256 * MIB) };
+}
+
+#define LONG_NAME \
+        "a/very/long/name/" \
+        "01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567" \
+        "89/big"
+
+static void test_large_members_go_straight_to_their_files(void **state) {
+        struct world *w = *state;
+        struct archive_plan p = plan_new();
+
+        add(w, &p, "config.json", 700);
+        add(w, &p, "one", 9 * MIB + 1234);
+        add(w, &p, "small", 5000);
+        add(w, &p, LONG_NAME, 7 * MIB);
+        add(w, &p, "two", 12 * MIB + 4095);
+        add(w, &p, "empty", 0);
+        tar_end(&w->data);
+        serve(w);
+        assert_members(fetch(w), &p);
+        assert_int_equal(adopted, 3);
+        assert_true(copied <= 5700 + MIB); /* the first segment is here before anything is known */
+        plan_free(&p);
+}
+
+static void test_member_that_is_found_late_is_half_copied(void **state) {
+        struct world *w = *state;
+        struct archive_plan p = plan_new();
+        static char names[40][16];
+
+        for (unsigned i = 0; i < 40; i++) { /* no probe is worth these */
+                snprintf(names[i], sizeof names[i], "f%u", i);
+                add(w, &p, names[i], MIB / 2);
+        }
+        add(w, &p, "big", 80 * MIB + 77);
+        tar_end(&w->data);
+        serve(w);
+        assert_members(fetch(w), &p);
+        assert_int_equal(adopted, 1);
+        assert_true(copied < 60 * MIB);
+        plan_free(&p);
+}
+
+static void test_archive_may_end_with_the_last_byte_of_a_file(void **state) {
+        struct world *w = *state;
+        struct archive_plan p = plan_new();
+
+        add(w, &p, "small", 10);
+        add(w, &p, "big", 9 * MIB + 10);
+        w->data.len -= TAR_BLOCK - 10; /* not even padding */
+        serve(w);
+        assert_members(fetch(w), &p);
+        assert_int_equal(adopted, 1);
+        plan_free(&p);
+}
+
+static void test_last_member_of_a_name_wins_and_links_follow(void **state) {
+        struct world *w = *state;
+        struct archive_plan p = plan_new();
+        struct stat a, b;
+
+        add(w, &p, "big", 9 * MIB);
+        tar_header(&w->data, '1', "link", "big", 0, 0644);
+        add(w, &p, "big", 10 * MIB + 1);
+        tar_end(&w->data);
+        serve(w);
+        struct delivery *d = fetch(w);
+        assert_done(d);
+        assert_content(d, "tree/link", p.contents.data, 9 * MIB);
+        assert_content(d, "tree/big", p.contents.data + 9 * MIB, 10 * MIB + 1);
+        assert_int_equal(fstatat(d->order.dir_fd, "tree/link", &a, 0), 0);
+        assert_int_equal(fstatat(d->order.dir_fd, "tree/big", &b, 0), 0);
+        assert_true(a.st_ino != b.st_ino);
+        assert_int_equal(adopted, 2);
+        plan_free(&p);
+}
+
+static void test_member_that_is_not_taken_is_copied(void **state) {
+        struct world *w = *state;
+        struct archive_plan p = plan_new();
+
+        add(w, &p, "one", 9 * MIB);
+        add(w, &p, "two", 9 * MIB);
+        tar_end(&w->data);
+        serve(w);
+        adopt_no_more = true;
+        struct delivery *d = fetch(w);
+        assert_done(d);
+        adopt_no_more = false;
+        assert_content(d, "tree/one", p.contents.data, 9 * MIB);
+        assert_content(d, "tree/two", p.contents.data + 9 * MIB, 9 * MIB);
+        assert_int_equal(copied, 18 * MIB);
+        plan_free(&p);
+}
+
+static void test_server_without_ranges_is_read_straight_too(void **state) {
+        struct world *w = *state;
+        struct archive_plan p = plan_new();
+
+        add(w, &p, "one", 60 * MIB + 1);
+        add(w, &p, "two", 40 * MIB);
+        tar_end(&w->data);
+        w->server.ignore_range = true;
+        serve(w);
+        assert_members(fetch(w), &p);
+        assert_int_equal(adopted, 2);
+        plan_free(&p);
+}
+
+static void test_connections_that_break_do_not_matter(void **state) {
+        struct world *w = *state;
+        struct archive_plan p = plan_new();
+
+        add(w, &p, "one", 30 * MIB + 1);
+        add(w, &p, "two", 20 * MIB);
+        tar_end(&w->data);
+        w->server.cut = 5;
+        serve(w);
+        assert_members(fetch(w), &p);
+        assert_int_equal(adopted, 2);
+        plan_free(&p);
+}
+
+static void test_wrong_byte_in_a_straight_file_is_data_loss(void **state) {
+        struct world *w = *state;
+        struct archive_plan p = plan_new();
+
+        add(w, &p, "one", 30 * MIB + 1);
+        tar_end(&w->data);
+        serve(w);
+        struct delivery *d = start(w, PLAN_TAR, PLAN_CODEC_NONE);
+        w->data.data[20 * MIB] ^= 1;
+        go(d);
+        assert_failed(d, ERROR_DATA_LOSS);
+        plan_free(&p);
+}
+
+static void test_archive_that_lies_to_the_scout_leaves_nothing(void **state) {
+        struct world *w = *state;
+        struct archive_plan p = plan_new();
+
+        add(w, &p, "one", 9 * MIB);
+        append_random(&w->data, 10 * MIB / TAR_BLOCK * TAR_BLOCK, UINT64_MAX); /* no header */
+        serve(w);
+        struct delivery *d = fetch(w);
+        assert_failed(d, ERROR_INVALID);
+        plan_free(&p);
+}
+
+#define T(f) \
+        cmocka_unit_test_setup_teardown(f, set_up_auto, tear_down), \
+            cmocka_unit_test_setup_teardown(f, set_up_posix, tear_down)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                T(test_large_members_go_straight_to_their_files),
+                T(test_member_that_is_found_late_is_half_copied),
+                T(test_archive_may_end_with_the_last_byte_of_a_file),
+                T(test_last_member_of_a_name_wins_and_links_follow),
+                T(test_member_that_is_not_taken_is_copied),
+                T(test_server_without_ranges_is_read_straight_too),
+                T(test_connections_that_break_do_not_matter),
+                T(test_wrong_byte_in_a_straight_file_is_data_loss),
+                T(test_archive_that_lies_to_the_scout_leaves_nothing),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
