@@ -21,8 +21,8 @@ struct unpack_source {
         /* Both are NULL if the source cannot. Passes over the next bytes, at most @len, and says how many. */
         int64_t (*skip)(void *userdata, uint64_t len, struct error *e);
         /* Gives @name in @parent_fd to the file that is being made for the member of @size bytes whose first
-         * block lies at @header of the stream: 1, and the caller writes the bytes before *ret_from; 0: none is
-         * being made. */
+         * block lies at @header of the stream: 1, and the caller writes the bytes before *ret_from; 0: there
+         * is none. */
         int (*adopt)(void *userdata, struct place_file **ret, uint64_t *ret_from, uint64_t header,
                      uint64_t size, int parent_fd, const char *name, struct error *e);
         void *userdata;
