@@ -38,8 +38,8 @@ void survey_begin(struct survey *s, struct fetch *fetch, struct placer *p, int d
 int survey_go_on(struct survey *s, struct error *e);
 /*
  * The member whose first block is at @header is a file of @size bytes: if the survey has one for it, gives it
- * @name in @parent_fd. 1: *ret is the file, whose bytes from *ret_from on come by themselves; those before are
- * the caller's to write. 0: there is none.
+ * @name in @parent_fd. 1: *ret is the file, whose bytes from *ret_from on come by themselves; those before
+ * are the caller's to write. 0: there is none.
  */
 int survey_adopt(struct place_file **ret, uint64_t *ret_from, struct survey *s, uint64_t header,
                  uint64_t size, int parent_fd, const char *name, struct error *e);
