@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * digest: OpenSSL's EVP, with the algorithm fetched once for the process: an implicit EVP_sha256() looks it
- * up again for each message, which doubles the price of a small one. SHA instructions are used by themselves.
- */
+/* The names of digests; how they are computed is sha256.h's. */
 #include "base/digest.h"
 
+#include "base/sha256.h"
+
 #include <errno.h>
-#include <openssl/evp.h>
 #include <string.h>
 
 #define PREFIX "sha256:"
@@ -14,15 +12,8 @@
 #define HEX_LEN (DIGEST_HEX_SIZE - 1)
 
 struct digest_stream {
-        EVP_MD_CTX *ctx;
+        struct sha256 state;
 };
-
-static EVP_MD *sha256;
-static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
-
-static void sha256_fetch(void) {
-        sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-}
 
 /* Lower case only: one content has one name, which is also the name of a directory. */
 static int hex_value(char c) {
@@ -98,44 +89,34 @@ bool digest_equal(const struct digest *a, const struct digest *b) {
 }
 
 int digest_of(struct digest *ret, const void *data, size_t len) {
-        struct digest d;
+        struct sha256 s;
 
-        pthread_once(&sha256_once, sha256_fetch);
-        if (!sha256 || EVP_Digest(data, len, d.bytes, NULL, sha256, NULL) != 1)
-                return -ENOMEM;
-        *ret = d;
+        sha256_init(&s);
+        sha256_update(&s, data, len);
+        sha256_final(&s, ret);
         return 0;
 }
 
 int digest_stream_new(struct digest_stream **ret) {
-        _cleanup_(digest_stream_freep) struct digest_stream *s = calloc(1, sizeof *s);
+        struct digest_stream *s = malloc(sizeof *s);
 
-        pthread_once(&sha256_once, sha256_fetch);
-        if (!s || !sha256)
+        if (!s)
                 return -ENOMEM;
-        s->ctx = EVP_MD_CTX_new();
-        if (!s->ctx || EVP_DigestInit_ex2(s->ctx, sha256, NULL) != 1)
-                return -ENOMEM;
-        *ret = take_ptr(s);
+        sha256_init(&s->state);
+        *ret = s;
         return 0;
 }
 
 int digest_stream_update(struct digest_stream *s, const void *data, size_t len) {
-        return EVP_DigestUpdate(s->ctx, data, len) == 1 ? 0 : -EIO;
+        sha256_update(&s->state, data, len);
+        return 0;
 }
 
 int digest_stream_final(struct digest_stream *s, struct digest *ret) {
-        struct digest d;
-
-        if (EVP_DigestFinal_ex(s->ctx, d.bytes, NULL) != 1)
-                return -EIO;
-        *ret = d;
+        sha256_final(&s->state, ret);
         return 0;
 }
 
 void digest_stream_free(struct digest_stream *s) {
-        if (!s)
-                return;
-        EVP_MD_CTX_free(s->ctx);
         free(s);
 }

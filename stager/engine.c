@@ -18,7 +18,10 @@
 #include "stager/transfer.h"
 
 #include <assert.h>
+#include <sched.h>
 #include <string.h>
+
+#define SNAPSHOT_STEP_MIN ((uint64_t)4 << 20)
 
 /* Ends the wait for data and the wait for a registry's answer. */
 static void cancel(struct transfer *t) {
@@ -131,6 +134,20 @@ static int start_threads(struct engine *g, struct error *e) {
         return 0;
 }
 
+/* That the process may use. */
+static unsigned cores(void) {
+        cpu_set_t set;
+
+        return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+/* The snapshots reach back over twice the memory: there is one before any byte that is not placed yet. */
+static uint64_t snapshot_step(uint64_t memory) {
+        uint64_t step = memory / (DIGEST_SNAPSHOTS / 2);
+
+        return step > SNAPSHOT_STEP_MIN ? step : SNAPSHOT_STEP_MIN;
+}
+
 int engine_new(struct engine **ret, const struct settings *s, struct error *e) {
         _cleanup_(engine_freep) struct engine *g = calloc(1, sizeof *g);
 
@@ -144,6 +161,10 @@ int engine_new(struct engine **ret, const struct settings *s, struct error *e) {
         if (r < 0)
                 return r;
         r = reactor_new(&g->reactor, s, g->arena, e);
+        if (r < 0)
+                return r;
+        r = digester_new(&g->digester, digester_threads(cores(), ENGINE_BLOB_THREADS),
+                         snapshot_step(s->engine.memory), e);
         if (r < 0)
                 return r;
         r = start_threads(g, e);
@@ -169,6 +190,7 @@ void engine_free(struct engine *g) {
         stop(g);
         for (unsigned i = 0; i < g->n_threads; i++)
                 pthread_join(g->threads[i], NULL);
+        digester_free(g->digester);
         reactor_free(g->reactor);
         arena_free(g->arena);
         pthread_cond_destroy(&g->queued);
@@ -206,6 +228,7 @@ int engine_start(struct transfer **ret, struct engine *g, const struct transfer_
                 free(t);
                 return error_errno(e, ENOMEM, "start a transfer");
         }
+        digest_task_init(&t->digest, g->digester, &t->window, &t->verified);
         regions_init(&t->regions);
         fetch_init(&t->fetch, g->arena, &t->window, &t->regions, order->source, order->size);
         t->placer = (struct placer){

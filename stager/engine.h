@@ -4,7 +4,8 @@
  * one arena, a digest that follows in order, decoding, placement with O_DIRECT through the ring.
  *
  *   one reactor thread    curl's sockets and the ring's completions; owns ranges and connections
- *   a few blob threads    one for each blob in work: locate, digest, decode, unpack; they do block
+ *   a few blob threads    one for each blob in work: locate, decode, unpack; they do block
+ *   a few digest threads  hash what is in the windows, two of them at once where the CPU can
  *
  * A transfer is one blob on its way, once for each engine_start(): that nobody starts the same blob twice,
  * and who waits for it, is the caller's business (share.h).

@@ -3,13 +3,13 @@
  * Two ways in, one way out:
  *
  *   at a registry    locate -> the first segment -> window; the reactor brings the rest -> next_of_window
- *   in a layout      locate -> the file -> a segment of ARENA_OUTPUT, again and again   -> next_of_file
- *                                                                      both -> digest -> the caller
+ *                                                     \-> the digester
+ *   in a layout      locate -> the file -> a segment of ARENA_OUTPUT -> hash, again and again -> next_of_file
  *
  * The blob thread locates: it may block, the reactor may not. The first segment comes with the first answer;
  * a blob that is no larger is complete then and the reactor never hears of it. When an address expires the
- * reactor asks by WINDOW_LOCATE, which is heard when there is nothing left to read. A blob of no bytes is not
- * located at all.
+ * reactor asks by WINDOW_LOCATE, which is heard at the next read, or while the digest is waited for. A blob
+ * of no bytes is not located at all.
  */
 #include "stager/intake.h"
 
@@ -54,7 +54,7 @@ static int begin_window(struct intake *in, struct segment *s, size_t got, struct
         struct transfer *t = in->transfer;
         struct region all = { .to = t->order.size, .file = whole };
 
-        window_skip(&t->window, WINDOW_DIGEST, t->order.size);
+        digest_begin(&t->digest, NULL);
         if (whole)
                 (void)regions_add(&t->regions, &t->window, &all, 1, &all);
         (void)regions_extend(&t->regions, &t->window, s); /* nothing is held back yet */
@@ -100,18 +100,25 @@ int intake_begin(struct intake *in, struct transfer *t, struct place_file *whole
         t->verified = 0;
         if (r < 0)
                 return r;
-        if (digest_stream_new(&in->digest) < 0)
-                return error_errno(e, ENOMEM, "verify a blob");
+        sha256_init(&in->hash);
         r = t->order.size > 0 ? begin_blob(in, whole, e) : 0;
         in->begun = r == 0;
         return r;
 }
 
 static int next_of_file(struct intake *in, size_t most, const void **ret, size_t *ret_len, struct error *e) {
-        const struct transfer *t = in->transfer;
-        size_t want = most < SEGMENT_SIZE ? most : SEGMENT_SIZE;
+        struct transfer *t = in->transfer;
+        uint64_t left = t->order.size - in->offset;
+        size_t want = left < SEGMENT_SIZE ? (size_t)left : SEGMENT_SIZE;
+        int r = window_check(&t->window, e);
         ssize_t n;
 
+        if (r < 0)
+                return r;
+        if (left == 0)
+                return 0;
+        if (want > most)
+                want = most;
         do
                 n = pread(oci_blob_file(t->order.source), in->segment->data, want, (off_t)in->offset);
         while (n < 0 && errno == EINTR);
@@ -119,6 +126,8 @@ static int next_of_file(struct intake *in, size_t most, const void **ret, size_t
                 return error_errno(e, errno, "read a blob of the layout");
         if (n == 0)
                 return error_set(e, ERROR_DATA_LOSS, "a blob of the layout became shorter while it was read");
+        sha256_update(&in->hash, in->segment->data, (size_t)n);
+        t->verified += (uint64_t)n;
         *ret = in->segment->data;
         *ret_len = (size_t)n;
         return 1;
@@ -148,34 +157,19 @@ static int next_of_window(struct intake *in, size_t most, const void **ret, size
 
 /* At most @most bytes, which is not 0. */
 static int next_piece(struct intake *in, size_t most, const void **ret, size_t *ret_len, struct error *e) {
-        struct transfer *t = in->transfer;
-        uint64_t left = t->order.size - in->offset;
-        int r;
+        int r =
+            in->segment ? next_of_file(in, most, ret, ret_len, e) : next_of_window(in, most, ret, ret_len, e);
 
-        if (left < most)
-                most = (size_t)left;
-        if (in->segment) {
-                r = window_check(&t->window, e);
-                if (r == 0 && left > 0)
-                        r = next_of_file(in, most, ret, ret_len, e);
-        } else {
-                r = next_of_window(in, most, ret, ret_len, e);
-        }
-        if (r <= 0)
-                return r;
-        /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): set, because there is data */
-        if (digest_stream_update(in->digest, *ret, *ret_len) < 0)
-                return error_set(e, ERROR_INTERNAL, "SHA-256 failed");
-        in->offset += *ret_len;
-        t->verified += *ret_len;
-        return 1;
+        if (r > 0)
+                in->offset += *ret_len;
+        return r;
 }
 
 int intake_next(struct intake *in, const void **ret, size_t *ret_len, struct error *e) {
         return next_piece(in, SIZE_MAX, ret, ret_len, e);
 }
 
-int64_t intake_skip(struct intake *in, uint64_t len, struct error *e) {
+static int64_t skip_of_file(struct intake *in, uint64_t len, struct error *e) {
         uint64_t done = 0;
         const void *data;
         size_t n;
@@ -186,7 +180,24 @@ int64_t intake_skip(struct intake *in, uint64_t len, struct error *e) {
         return r < 0 ? r : (int64_t)done;
 }
 
-int intake_drain(struct intake *in, struct error *e) {
+int64_t intake_skip(struct intake *in, uint64_t len, struct error *e) {
+        struct transfer *t = in->transfer;
+        uint64_t left = t->order.size - in->offset;
+
+        if (in->segment)
+                return skip_of_file(in, len, e);
+        int r = in->survey ? survey_go_on(in->survey, e) : 0; /* before the bytes leave the window */
+        if (r < 0)
+                return r;
+        if (len > left)
+                len = left;
+        in->given = 0;
+        in->offset += len;
+        window_skip(&t->window, WINDOW_CONTENT, in->offset);
+        return (int64_t)len;
+}
+
+static int drain_file(struct intake *in, struct error *e) {
         const void *data;
         size_t len;
         int r;
@@ -197,8 +208,38 @@ int intake_drain(struct intake *in, struct error *e) {
         return r;
 }
 
-int intake_digest(struct intake *in, struct digest *ret) {
-        return digest_stream_final(in->digest, ret);
+/* The digester goes on alone. */
+static int drain_window(struct intake *in, struct error *e) {
+        struct transfer *t = in->transfer;
+        int r;
+
+        if (in->survey)
+                survey_stop(in->survey);
+        in->given = 0;
+        window_skip(&t->window, WINDOW_CONTENT, t->order.size);
+        while ((r = window_wait_digest(&t->window, e)) > 0) {
+                if (r == WINDOW_LOCATE)
+                        r = locate_again(t, e);
+                if (r < 0)
+                        return r;
+        }
+        return r;
+}
+
+int intake_drain(struct intake *in, struct error *e) {
+        return in->segment ? drain_file(in, e) : drain_window(in, e);
+}
+
+/* A blob of no bytes was never in the window, and its hash is the one that this began with. */
+void intake_digest(struct intake *in, struct digest *ret) {
+        struct transfer *t = in->transfer;
+
+        if (in->segment || t->order.size == 0) {
+                sha256_final(&in->hash, ret);
+                return;
+        }
+        digest_end(&t->digest);
+        digest_result(&t->digest, ret);
 }
 
 void intake_end(struct intake *in) {
@@ -207,10 +248,8 @@ void intake_end(struct intake *in) {
         if (t->attached)
                 reactor_detach(t->engine->reactor, &t->fetch);
         t->attached = false;
+        digest_end(&t->digest);
         if (in->segment)
                 arena_unref(t->engine->arena, in->segment);
         in->segment = NULL;
-        if (in->digest)
-                digest_stream_free(in->digest);
-        in->digest = NULL;
 }

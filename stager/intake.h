@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * intake: a blob's bytes in order, on the blob thread, wherever they come from: the window that the reactor
- * fills, or a file of an OCI layout. Every byte goes through the digest here, once, before anybody else sees
- * it.
+ * fills and the digester reads too, or a file of an OCI layout, which is hashed here.
  */
 #pragma once
 
@@ -11,8 +10,8 @@
 
 struct intake {
         struct transfer *transfer;
-        bool begun; /* there is, or will be, something to read */
-        struct digest_stream *digest;
+        bool begun;              /* there is, or will be, something to read */
+        struct sha256 hash;      /* of the layout's file */
         struct survey *survey;   /* of a plain tar at a registry, else NULL; the caller's */
         size_t given;            /* bytes handed out that are to be given back to the window */
         uint64_t offset;         /* of the next byte */
@@ -26,7 +25,7 @@ int intake_begin(struct intake *in, struct transfer *t, struct place_file *whole
 int intake_next(struct intake *in, const void **ret, size_t *ret_len, struct error *e);
 /* Passes over the next @len bytes, or those that are left: how many, or a negative errno. */
 int64_t intake_skip(struct intake *in, uint64_t len, struct error *e);
-/* Reads to the end for the digest's sake alone: 0, or a negative errno. */
+/* Nothing more is read; waits until everything is hashed: 0, or a negative errno. */
 int intake_drain(struct intake *in, struct error *e);
-int intake_digest(struct intake *in, struct digest *ret); /* after the end */
-void intake_end(struct intake *in);                       /* takes the fetch away from the reactor */
+void intake_digest(struct intake *in, struct digest *ret); /* after intake_drain() */
+void intake_end(struct intake *in); /* takes the fetch from the reactor and the window from the digester */

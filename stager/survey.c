@@ -131,6 +131,11 @@ int survey_go_on(struct survey *s, struct error *e) {
         return 0;
 }
 
+void survey_stop(struct survey *s) {
+        s->over = true;
+        let_go(s);
+}
+
 int survey_adopt(struct place_file **ret, uint64_t *ret_from, struct survey *s, uint64_t header,
                  uint64_t size, int parent_fd, const char *name, struct error *e) {
         struct region r;

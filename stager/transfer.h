@@ -3,6 +3,7 @@
  * engine. */
 #pragma once
 
+#include "stager/digester.h"
 #include "stager/engine.h"
 #include "stager/fetch.h"
 #include "stager/place.h"
@@ -16,6 +17,7 @@ typedef void transfer_done(void *userdata, int result, const struct transfer_res
 struct engine {
         struct arena *arena;
         struct reactor *reactor;
+        struct digester *digester;
         bool direct;                                /* engine.write is not "buffered" */
         pthread_t threads[ENGINE_BLOB_THREADS + 1]; /* the last one buries what was cancelled in the queue */
         unsigned n_threads;
@@ -32,11 +34,12 @@ struct transfer {
         struct transfer *next;       /* in the queue */
         struct transfer_order order; /* a copy; what it points to is the caller's */
         transfer_done *done;
-        struct window window;          /* between the reactor, which fills it, and the blob thread */
-        struct regions regions;        /* likewise: what goes straight from the window to files */
-        struct fetch fetch;            /* the reactor's while it is attached, else the blob thread's */
-        struct placer placer;          /* the blob thread's; see place.h for what the reactor does */
-        atomic_bool started;           /* a blob thread has it */
+        struct window window;      /* between the reactor, which fills it, the digester and the blob thread */
+        struct digest_task digest; /* the digester's share in it */
+        struct regions regions;    /* likewise: what goes straight from the window to files */
+        struct fetch fetch;        /* the reactor's while it is attached, else the blob thread's */
+        struct placer placer;      /* the blob thread's; see place.h for what the reactor does */
+        atomic_bool started;       /* a blob thread has it */
         atomic_uint_fast64_t verified; /* bytes that went into the digest, in order */
         bool attached;                 /* the reactor has the fetch */
 };

@@ -42,6 +42,11 @@ void window_destroy(struct window *w) {
         pthread_mutex_destroy(&w->lock);
 }
 
+void window_on_digest(struct window *w, void (*wake)(void *userdata), void *userdata) {
+        w->wake = wake;
+        w->wake_data = userdata;
+}
+
 void window_reset(struct window *w, uint64_t start, uint64_t size) {
         release_all(w);
 
@@ -140,13 +145,23 @@ static size_t readable(const struct window *w, struct window_cursor *c) {
         return s->fill == s->len || s->fill - from >= WINDOW_STEP ? s->fill - from : 0;
 }
 
-void window_show(struct window *w, struct segment *s) {
+/* True: the digest reader has something to read. */
+static bool show(struct window *w, struct segment *s) {
         LOCK_SCOPE(&w->lock);
+        bool ready[_WINDOW_READER_MAX];
 
         s->fill = s->got;
-        for (int i = 0; i < _WINDOW_READER_MAX; i++)
-                if (current(w, &w->readers[i]) == s && readable(w, &w->readers[i]) > 0)
+        for (int i = 0; i < _WINDOW_READER_MAX; i++) {
+                ready[i] = current(w, &w->readers[i]) == s && readable(w, &w->readers[i]) > 0;
+                if (ready[i])
                         pthread_cond_signal(&w->readers[i].changed);
+        }
+        return ready[WINDOW_DIGEST];
+}
+
+void window_show(struct window *w, struct segment *s) {
+        if (show(w, s) && w->wake)
+                w->wake(w->wake_data);
 }
 
 /* Lock held. */
@@ -303,9 +318,17 @@ static void advance(struct window *w, enum window_reader reader, uint64_t to) {
         } while (n == sizeof done / sizeof *done);
 }
 
-void window_consume(struct window *w, enum window_reader reader, size_t len) {
+static bool at_edge(struct window *w, enum window_reader reader) {
+        LOCK_SCOPE(&w->lock);
+        const struct segment *s = current(w, &w->readers[reader]);
+
+        return !s || s->pos == w->readers[reader].pos;
+}
+
+bool window_consume(struct window *w, enum window_reader reader, size_t len) {
         if (len > 0)
                 advance(w, reader, w->readers[reader].pos + len);
+        return at_edge(w, reader);
 }
 
 void window_skip(struct window *w, enum window_reader reader, uint64_t to) {

@@ -39,13 +39,18 @@ struct window {
         uint64_t end;           /* the first byte that is not held yet */
         struct window_cursor readers[_WINDOW_READER_MAX];
         bool cancelled;
-        bool wants_locate;  /* the address has expired; the content reader is to find the new one */
-        bool news;          /* something else than bytes has come for the content reader */
-        struct error error; /* kind ERROR_NONE: all is well */
+        bool wants_locate;            /* the address has expired; the content reader is to find the new one */
+        bool news;                    /* something else than bytes has come for the content reader */
+        struct error error;           /* kind ERROR_NONE: all is well */
+        void (*wake)(void *userdata); /* see window_on_digest(); NULL: nobody */
+        void *wake_data;
 };
 
 int window_init(struct window *w, struct arena *a); /* -ENOMEM */
 void window_destroy(struct window *w);
+/* @wake(@userdata) runs on the filling thread whenever the digest reader has more to read. Before its first
+ * use. */
+void window_on_digest(struct window *w, void (*wake)(void *userdata), void *userdata);
 /* Back to the byte @start of a blob of @size bytes: gives the segments back, forgets errors but not the
  * cancellation. Both readers read from there. Nobody else uses the window. */
 void window_reset(struct window *w, uint64_t start, uint64_t size);
@@ -74,8 +79,9 @@ int window_read(struct window *w, enum window_reader reader, const void **ret, s
 /* As window_read(), but 0 bytes and WINDOW_DATA instead of waiting. */
 int window_try_read(struct window *w, enum window_reader reader, const void **ret, size_t *ret_len,
                     struct error *e);
-void window_consume(struct window *w, enum window_reader reader, size_t len); /* of what was read */
-void window_skip(struct window *w, enum window_reader reader, uint64_t to);   /* only forward */
+/* Of what was read. True: the reader is at the end of a segment. */
+bool window_consume(struct window *w, enum window_reader reader, size_t len);
+void window_skip(struct window *w, enum window_reader reader, uint64_t to); /* only forward */
 /* Blocks until the digest reader is at the end: WINDOW_END, or what window_read() says. */
 int window_wait_digest(struct window *w, struct error *e);
 void window_located(struct window *w);
