@@ -136,19 +136,19 @@ static int next_of_file(struct intake *in, size_t most, const void **ret, size_t
 static int next_of_window(struct intake *in, size_t most, const void **ret, size_t *ret_len,
                           struct error *e) {
         struct transfer *t = in->transfer;
-        int r = in->survey ? survey_go_on(in->survey, e) : 0; /* before the bytes leave the window */
+        int r, looked = 0;
 
         window_consume(&t->window, WINDOW_CONTENT, in->given);
         in->given = 0;
-        while (r >= 0) {
+        do {
                 r = window_read(&t->window, WINDOW_CONTENT, ret, ret_len, e);
                 if (r == WINDOW_LOCATE)
-                        r = locate_again(t, e);
-                else if (r == WINDOW_NEWS)
-                        r = in->survey ? survey_go_on(in->survey, e) : 0;
-                else
-                        break;
-        }
+                        looked = locate_again(t, e);
+                else if (r > 0 && in->survey) /* sees all bytes before anybody else does */
+                        looked = survey_go_on(in->survey, e);
+        } while (looked >= 0 && (r == WINDOW_LOCATE || r == WINDOW_NEWS));
+        if (looked < 0)
+                return looked;
         if (r == WINDOW_DATA && *ret_len > most)
                 *ret_len = most;
         in->given = r == WINDOW_DATA ? *ret_len : 0;
@@ -186,9 +186,6 @@ int64_t intake_skip(struct intake *in, uint64_t len, struct error *e) {
 
         if (in->segment)
                 return skip_of_file(in, len, e);
-        int r = in->survey ? survey_go_on(in->survey, e) : 0; /* before the bytes leave the window */
-        if (r < 0)
-                return r;
         if (len > left)
                 len = left;
         in->given = 0;

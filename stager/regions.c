@@ -7,6 +7,7 @@
 #include "stager/regions.h"
 
 #include "stager/place.h"
+#include "stager/scout.h"
 
 #include <assert.h>
 #include <string.h>
@@ -108,12 +109,15 @@ bool regions_extend(struct regions *g, struct window *w, struct segment *s) {
         if (end > w->size)
                 end = w->size;
         s->file = NULL;
-        if (r && pos < r->from) {
-                end = end < r->from ? end : r->from;
-        } else if (r) {
+        if (r && pos >= r->from) {
                 end = end < r->to ? end : r->to;
                 s->file = r->file;
                 s->file_offset = r->offset + (pos - r->from);
+        } else {
+                if (r && end > r->from)
+                        end = r->from;
+                if (end < w->size) /* so that no header lies across an edge */
+                        end -= end % SCOUT_BLOCK;
         }
         window_extend(w, s, (size_t)(end - pos));
         return true;

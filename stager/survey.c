@@ -141,6 +141,8 @@ int survey_adopt(struct place_file **ret, uint64_t *ret_from, struct survey *s, 
         struct region r;
         file_name old;
 
+        if (s->found.header <= header)
+                s->has_found = false; /* too late for it */
         if (!regions_take(s->fetch->regions, header, &r))
                 return 0;
         if (place_size(r.file) != size) {

@@ -115,6 +115,18 @@ static void test_region_begins_behind_what_is_held(void **state) {
         expect(w, 2 * MIB + 512, MIB, f, 2 * MIB);
 }
 
+static void test_no_block_lies_across_an_edge_behind_a_region(void **state) {
+        struct world *w = *state;
+        struct place_file *f = file(w, "f", MIB + 100);
+        struct region r = { .header = 512, .from = 1024, .to = 1024 + MIB + 100, .file = f };
+
+        assert_true(regions_add(&w->regions, &w->window, &r, 1, &r));
+        for (int i = 0; i < 3; i++)
+                assert_non_null(extend(w));
+        expect(w, 1124 + MIB, MIB - 100, NULL, 0);
+        expect(w, 1024 + 2 * MIB, MIB, NULL, 0);
+}
+
 static void test_nothing_is_made_behind_a_hold(void **state) {
         struct world *w = *state;
 
@@ -156,6 +168,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_segments_end_where_a_region_begins_and_ends, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(test_region_begins_behind_what_is_held, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_no_block_lies_across_an_edge_behind_a_region, set_up,
+                                                tear_down),
                 cmocka_unit_test_setup_teardown(test_nothing_is_made_behind_a_hold, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_list_is_short_and_makes_room, set_up, tear_down),
         };
