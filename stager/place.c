@@ -49,6 +49,7 @@ struct place_file {
         bool claimed;            /* all of it, when it was opened */
         unsigned pending;        /* writes under way; guarded by placer.lock */
         uint64_t awaited;        /* bytes that are still to come in segments of the window; likewise */
+        uint64_t extent;         /* the file's size by what was written, padding included; likewise */
         struct disk_op sync;     /* counts as pending */
 };
 
@@ -207,6 +208,8 @@ static void submit(struct place_file *f, struct segment *s, size_t from, size_t 
         {
                 LOCK_SCOPE(&f->placer->lock);
                 f->pending++;
+                if (f->extent < offset + padded)
+                        f->extent = offset + padded;
         }
         disk_submit(f->placer->reactor, &s->op);
 }
@@ -314,12 +317,17 @@ static int file_sync(struct place_file *f, struct error *e) {
         return failed(f->placer, e);
 }
 
+/* Most files have the right size already; to set it is a transaction of the file system. */
+static bool has_size(const struct place_file *f) {
+        return (f->extent > f->allocated ? f->extent : f->allocated) == f->end.size;
+}
+
 /* Size, mode, time, and the disk if that is wanted; the file is freed in any case. */
 static int file_close(struct place_file *f, struct error *e) {
         struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, f->end.mtime };
         int r = 0;
 
-        if (ftruncate(f->fd, (off_t)f->end.size) < 0)
+        if (!has_size(f) && ftruncate(f->fd, (off_t)f->end.size) < 0)
                 r = error_errno(e, errno, "set the size of a file");
         else if (fchmod(f->fd, f->end.mode) < 0)
                 r = error_errno(e, errno, "set the mode of a file");
@@ -391,6 +399,7 @@ static int write_small(struct place_file *f, const char *data, size_t len, uint6
                         return error_errno(e, n < 0 ? errno : EIO, "write to the cache's disk");
                 done += (size_t)n;
         }
+        f->extent = offset + len;
         report(f->placer, len);
         return 0;
 }

@@ -238,6 +238,19 @@ static int count_size(struct unpack *u, const struct member *m, la_int64_t size,
         return 0;
 }
 
+/* A new file of that name. There is hardly ever an old one, so that is seen when the new one is made. */
+static int open_new(struct unpack *u, const struct member *m, uint64_t size, bool sparse,
+                    struct place_file **ret, struct error *e) {
+        if (!u->markers) {
+                int r = place_open(ret, u->placer, m->parent_fd, m->name, size, sparse, e);
+
+                if (r != -EEXIST)
+                        return r;
+        }
+        int r = remove_old(u, m, e);
+        return r < 0 ? r : place_open(ret, u->placer, m->parent_fd, m->name, size, sparse, e);
+}
+
 /* The file, and up to where it is to be written: one that is being made already, or a new one. */
 static int open_member(struct unpack *u, const struct member *m, uint64_t size, struct place_file **ret,
                        uint64_t *ret_upto, struct error *e) {
@@ -245,13 +258,16 @@ static int open_member(struct unpack *u, const struct member *m, uint64_t size, 
         int64_t header = archive_read_header_position(u->archive);
 
         *ret_upto = UINT64_MAX;
-        if (u->source->adopt && !sparse && header >= 0) {
-                int r = u->source->adopt(u->source->userdata, ret, ret_upto, (uint64_t)header, size,
-                                         m->parent_fd, m->name, e);
+        if (u->source->adopt && !sparse && header >= 0 && size >= UNPACK_ADOPT_MIN) {
+                int r = remove_old(u, m, e);
+
+                if (r == 0)
+                        r = u->source->adopt(u->source->userdata, ret, ret_upto, (uint64_t)header, size,
+                                             m->parent_fd, m->name, e);
                 if (r != 0)
                         return r < 0 ? r : 0;
         }
-        return place_open(ret, u->placer, m->parent_fd, m->name, size, sparse, e);
+        return open_new(u, m, size, sparse, ret, e);
 }
 
 /* Claimed, placed and noted; its writes may still be under way afterwards. */
@@ -261,9 +277,6 @@ static int make_file(struct unpack *u, const struct member *m, struct error *e) 
         uint64_t upto;
 
         int r = count_size(u, m, size, e);
-        if (r < 0)
-                return r;
-        r = remove_old(u, m, e);
         if (r < 0)
                 return r;
         r = open_member(u, m, (uint64_t)size, &f, &upto, e);

@@ -13,6 +13,7 @@
 #include "stager/unpack_notes.h"
 
 #define UNPACK_MAX_MEMBERS 1000000u
+#define UNPACK_ADOPT_MIN ((uint64_t)1 << 20) /* smaller members are not worth a file ahead of their turn */
 #define UNPACK_LINK_MARKER ".wh..wh.link."
 
 struct unpack_source {
