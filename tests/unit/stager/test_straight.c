@@ -229,6 +229,28 @@ static void test_wrong_byte_in_a_straight_file_is_data_loss(void **state) {
         plan_free(&p);
 }
 
+/* Nobody reads it any more, nobody takes its files: nothing may wait for that. */
+static void test_archive_that_is_refused_early_is_hashed_to_its_end(void **state) {
+        struct world *w = *state;
+        struct archive_plan p = plan_new();
+        struct transfer_progress progress;
+
+        add(w, &p, "../evil", 100);
+        for (unsigned i = 0; i < REGIONS_MAX + 3; i++)
+                add(w, &p, "large", 5 * MIB + 99);
+        tar_end(&w->data);
+        w->server.forbid = 2; /* and its address expires meanwhile */
+        serve(w);
+        struct delivery *d = fetch(w);
+        assert_failed(d, ERROR_INVALID);
+        assert_int_equal(w->server.forbid, 0);
+        transfer_progress(d->transfer, &progress);
+        assert_int_equal(progress.done, w->data.len);
+        w->server.flip = INT32_MAX;
+        assert_failed(fetch(w), ERROR_DATA_LOSS); /* the digest has the first word */
+        plan_free(&p);
+}
+
 static void test_archive_that_lies_to_the_scout_leaves_nothing(void **state) {
         struct world *w = *state;
         struct archive_plan p = plan_new();
@@ -255,6 +277,7 @@ int main(void) {
                 T(test_server_without_ranges_is_read_straight_too),
                 T(test_connections_that_break_do_not_matter),
                 T(test_wrong_byte_in_a_straight_file_is_data_loss),
+                T(test_archive_that_is_refused_early_is_hashed_to_its_end),
                 T(test_archive_that_lies_to_the_scout_leaves_nothing),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
