@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tools/bench works from end to end, on models that are too small to say anything about speed."""
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from harness import mounts
+
+TREE = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(TREE / "tests/bench"))
+
+import artifacts  # noqa: E402
+import report  # noqa: E402
+import scenarios  # noqa: E402
+
+
+def bench(build, folder, *args):
+    """tools/bench on small models; (exit status, what it says, what it found)."""
+    done = subprocess.run([TREE / "tools/bench", "--smoke", "--ours", f"ours={build}", "--data", folder, "--out", folder / "out", *args],
+                          capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    assert (folder / "out/bench.json").exists(), said
+    found = json.loads((folder / "out/bench.json").read_text())["scenarios"]
+    return done.returncode, said, {s["name"]: s for s in found}
+
+
+def test_every_kind_of_model_is_fetched_and_judged(build, life):
+    folder = life.folder()
+    status, said, found = bench(build, folder, "--peers", "skopeo to dir,libarchive", *(f"--scenario={n}" for n in range(1, 7)))
+    assert status == 0, said
+    assert list(found) == ["car", "pack", "kit", "paced", "gzip", "zstd", "small"]
+    for scenario in found.values():
+        assert scenario["medians"]["floor"]["n"] == 1 and scenario["medians"]["ours"]["fetched"] > 0, said
+    assert {"floor", "ours", "ours, a quarter of the files", "skopeo to dir, tar", "libarchive's own filters"} == set(found["small"]["medians"])
+    assert "written / size" in {v["what"] for v in found["car"]["verdicts"]}
+    page = (folder / "out/bench.md").read_text()
+    assert page.count("\n## ") == 7 and "| skopeo to dir, tar |" in page
+    assert mounts.mounts_below(folder) == [] and not (folder / "scratch").exists()
+
+
+def test_faults_are_put_beside_the_clean_run(build, life):
+    status, said, found = bench(build, life.folder(), "--peers", "none", "--scenario", "faults")
+    assert status == 0, said
+    assert len(found["faults"]["medians"]) == 5 and len(found["faults"]["verdicts"]) == 6
+
+
+def test_a_killed_daemon_is_started_again(build, life):
+    folder = life.folder()
+    _, said, found = bench(build, folder, "--peers", "none", "--scenario", "ends")
+    assert found["ends"]["medians"]["ours: killed"]["n"] == 1, said
+    assert set(found["ends"]["medians"]) == {"ours: killed", "ours: registry away"}
+    assert mounts.mounts_below(folder) == []
+
+
+def test_an_artifact_is_made_again_when_a_blob_is_short(build, life):
+    folder = life.folder()
+    artifact = artifacts.ensure(folder, "quarter", 16, build)
+    blob = artifact.blob(artifact.longest)
+    made = blob.stat().st_mtime_ns
+    artifacts.ensure(folder, "quarter", 16, build)
+    assert blob.stat().st_mtime_ns == made
+    with open(blob, "r+b") as f:
+        f.truncate(1000)
+    assert artifacts.digest_of(artifacts.ensure(folder, "quarter", 16, build).blob(artifact.longest)) == artifact.longest["digest"][7:]
+
+
+@pytest.mark.parametrize("ours, peer, holds", [(2.0, 9.5, True), (2.5, 9.5, False)])
+def test_a_peer_counts_at_its_best(build, life, ours, peer, holds):
+    car = scenarios.chosen(["car"])[0]
+    seconds = {"Modelstage": ours, "containerd": 20.0, "containerd, 8 ranges": peer, "floor": 1.8}
+    found = {label: {"synced": s, "n": 1} for label, s in seconds.items()}
+    verdicts = {v["what"]: v["holds"] for v in report.against(car, found, found["Modelstage"])}
+    assert verdicts == {"times as fast as containerd, 8 ranges": holds, "of the floor": ours == 2.0}
