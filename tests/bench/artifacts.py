@@ -195,7 +195,7 @@ def make_pack(layout, wanted, size):
 def make_files(layout, wanted, size):
     """Blobs are those of pack, so they lie on the disk (and in the page cache) once."""
     other = layout.folder.parent / "pack"
-    ensure(layout.folder.parent, "pack", size, layout.build)
+    ensure(layout.folder.parent, "pack", size, layout.build, quiet=True)
     known = json.loads((other / "contents.json").read_text())
     layers = []
     for descriptor in known["layers"]:
@@ -245,11 +245,12 @@ def _is_good(folder, wanted):
         return False
 
 
-def ensure(folder, name, size, build):
+def ensure(folder, name, size, build, quiet=False):
     """The artifact DIR/NAME, made if it is not there as wanted."""
     wanted = {"version": VERSION, "name": name, "size": size}
     if not _is_good(folder / name, wanted):
-        print(f"making {name} ({size} MiB) in {folder}", flush=True)
+        if not quiet:
+            print(f"making {name} ({size} MiB) in {folder}", flush=True)
         RECIPES[name](Layout(folder / name, build), wanted, size)
     return Artifact(folder / name)
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """tools/bench works from end to end, on models that are too small to say anything about speed."""
+import importlib.machinery
+import importlib.util
 import json
 import pathlib
 import subprocess
@@ -74,3 +76,26 @@ def test_a_peer_counts_at_its_best(build, life, ours, peer, holds):
     found = {label: {"synced": s, "n": 1} for label, s in seconds.items()}
     verdicts = {v["what"]: v["holds"] for v in report.against(car, found, found["Modelstage"])}
     assert verdicts == {"times as fast as containerd, 8 ranges": holds, "of the floor": ours == 2.0}
+
+
+@pytest.fixture(scope="module")
+def instructions():
+    """tools/check-instructions as a module."""
+    loader = importlib.machinery.SourceFileLoader("check_instructions", str(TREE / "tools/check-instructions"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("found, good", [([100000], True), ([109000], True), ([120000, 120000, 104000], True), ([120000] * 3, False),
+                                         ([80000] * 3, False)])
+def test_instructions_may_not_change_unnoticed(instructions, found, good):
+    left = list(found)
+    text, same = instructions.compare("raw", {"engine": 100000}, lambda: {"engine": left.pop(0)})
+    assert (same, left) == (good, []) and ("as recorded" in text) == good
+
+
+def test_instructions_are_told_apart_by_object(instructions, tmp_path):
+    (tmp_path / "out").write_text("ob=(1) /x/engine_bench\nfn=(1) main\n10 100\ncob=(2) /lib/libc.so.6\ncfn=(2) memcpy\ncalls=1 0\n11 5000\n"
+                                  "12 7\nob=(2)\nfn=(2)\n0 5000\nob=(1)\nfn=(3) other\n+3 1\n")
+    assert instructions.by_object(tmp_path / "out") == {"engine_bench": 108, "libc.so.6": 5000}
