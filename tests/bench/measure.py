@@ -64,8 +64,9 @@ class Run:
         clear(self.dest, self.work)
         self.dest.mkdir()
         self.work.mkdir()
-        config = tools.our_config(self.dest, self.work, host) if tool.of_ours else tool.config.replace("@WORK@", str(self.work))
-        (self.work / "config").write_text(config)
+        config = tools.our_config(self.dest, self.work, host) if tool.of_ours else tool.config
+        for name, text in config.items():
+            (self.work / name).write_text(text.replace("@WORK@", str(self.work)).replace("@REG@", host))
         self.env = dict(os.environ, PATH=bench.path, REG=host, REF=f"{host}/{artifact.name}:latest", DEST=str(self.dest), WORK=str(self.work),
                         BUILD=str(tool.build or bench.build), HOME=str(self.work), OTEL_TRACES_EXPORTER="none",
                         BLOB=f"http://{host}/v2/{artifact.name}/blobs/{artifact.longest['digest']}")

@@ -116,7 +116,7 @@ def scenario_page(scenario, entrants, found, verdicts):
     own = next((e for e in entrants if e.tool and e.tool.of_ours), None)
     ours = dict(found.get(own.label, {}), label=own.label) if own else {"label": ""}
     model = entrants[0].artifact
-    lines = [f"## {scenario.number}. {scenario.title}", "",
+    lines = [f"### {scenario.number}. {scenario.title}", "",
              f"{len(model.layers)} blobs, {model.wire / MIB:,.0f} MiB; {len(model.files):,} files, {model.bytes / MIB:,.0f} MiB.", "",
              "| | s | s, synced | ours × | CPU-s/GB | machine CPU-s/GB | peak RSS MiB | written / size | fetched / size | connections | runs |",
              "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
@@ -133,6 +133,6 @@ def scenario_page(scenario, entrants, found, verdicts):
 
 def head(about):
     m = about["machine"]
-    return (f"# Modelstage against the floor and its peers\n\n{about['when']}, commit {about['commit']}; {m['cores']} cores of {m['cpu']}"
+    return (f"{about['when']}, commit {about['commit']}; {m['cores']} cores of {m['cpu']}"
             f"{' (SHA-NI)' if m['shaNi'] else ''}, {m['memoryGiB']} GiB, Linux {m['kernel']}, {m['filesystem']}. Medians of {about['rounds']} rounds, by turns; "
             f"models of {about['size']} MiB.\n\nLeft out, because not installed: {', '.join(about['absent']) or 'nobody'}.\n")

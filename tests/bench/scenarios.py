@@ -25,6 +25,7 @@ class Scenario:
     floor: bool = True
     musts: tuple = ()         # (whom: beginning of a name, least ratio of seconds)
     least: float = 0          # of the floor
+    peers_once: bool = False  # the pace says how long they take, and that is long
     extra: str = ""           # "linear", "faults", "ends"
 
 
@@ -33,7 +34,7 @@ SCENARIOS = [
              musts=(("containerd", 4.5), ("crane", 2.5), ("SOCI", 2.2), ("KServe", 2.0))),
     Scenario(2, "pack", "ModelPack, four raw shards and eight small files", "pack", plain=True, least=0.85, musts=(("modctl", 1.5), ("oras", 1.5))),
     Scenario(3, "kit", "ModelKit, one plain tar", "kit", plain=True, least=0.85, musts=(("kit pull", 2.7), ("kit unpack", 1.5))),
-    Scenario(4, "paced", "Modelcar, every connection paced to 80 MB/s", "car", pace=PACE, plain=True, least=0.9),
+    Scenario(4, "paced", "Modelcar, every connection paced to 80 MB/s", "car", pace=PACE, plain=True, least=0.9, peers_once=True),
     Scenario(5, "gzip", "Modelcar, gzip -6 over bf16 weights", "gzip", musts=(("KServe", 2.0), ("libarchive", 1.4))),
     Scenario(5, "zstd", "Modelcar, zstd -3 over bf16 weights", "zstd", musts=(("SOCI", 2.0),)),
     Scenario(6, "small", "Modelcar, files of 100 KiB", "small", plain=True, extra="linear",
@@ -72,7 +73,7 @@ def entrants(bench, scenario, ours, peers):
         if tool_flags:
             tool = dataclasses.replace(tool, daemon=f"{tool.daemon} {tool_flags}")
         run = functools.partial(one_run, bench, tool, model, {**knobs, **(more or {})})
-        return Entrant(label or tool.name, lambda thorough: run(thorough=thorough), tool, model)
+        return Entrant(label or tool.name, lambda thorough: run(thorough=thorough), tool, model, once=scenario.peers_once and not tool.of_ours)
 
     if scenario.extra == "faults":
         return [e for tool in ours for e in (

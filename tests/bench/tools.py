@@ -26,10 +26,9 @@ class Tool:
     ready: str = ""          # succeeds when the daemon answers
     verifies: bool = True    # it checks digests before it says that all is well
     of_ours: bool = False
-    best: bool = False       # a setting that somebody has to know about
     artifact: str = ""       # what it fetches instead of the scenario's artifact
     build: pathlib.Path = None
-    config: str = ""         # written to $WORK/config before the daemon starts
+    config: dict = dataclasses.field(default_factory=dict)  # {file in $WORK: text}, there before the daemon starts
 
     def missing(self, path):
         return [p for p in self.needs if not (os.path.exists(p) if "/" in p else shutil.which(p, path=path))]
@@ -45,15 +44,13 @@ def ours(name, build, flags=""):
 
 
 def our_config(dest, work, host):
-    return json.dumps({
+    return {"config": json.dumps({
         "node": {"name": "bench"}, "csi": {"endpoint": f"unix://{work}/csi.sock", "kubeletRegistration": ""},
         "control": {"socket": f"{work}/control.sock"}, "cache": {"root": f"{dest}/cache", "minFree": "1%"},
-        "registries": [{"host": host, "plainHttp": True}], "http": {"address": "127.0.0.1:0"}})
+        "registries": [{"host": host, "plainHttp": True}], "http": {"address": "127.0.0.1:0"}})}
 
 
-def _containerd(name, downloads, chunk, unpacks, best):
-    """downloads: ranges at a time; chunk: bytes of each, 0 for one stream; unpacks: layers at a time."""
-    config = f"""version = 3
+CONTAINERD = """version = 3
 root = '@WORK@/root'
 state = '@WORK@/state'
 disabled_plugins = ['io.containerd.cri.v1.images', 'io.containerd.cri.v1.runtime', 'io.containerd.grpc.v1.cri', 'io.containerd.nri.v1.nri']
@@ -61,15 +58,61 @@ disabled_plugins = ['io.containerd.cri.v1.images', 'io.containerd.cri.v1.runtime
   address = '@WORK@/c.sock'
 [ttrpc]
   address = '@WORK@/c.sock.ttrpc'
-[plugins.'io.containerd.transfer.v1.local']
+"""
+
+
+def _containerd(name, downloads, chunk, unpacks):
+    """downloads: ranges at a time; chunk: bytes of each, 0 for one stream; unpacks: layers at a time."""
+    config = CONTAINERD + f"""[plugins.'io.containerd.transfer.v1.local']
   max_concurrent_downloads = {downloads}
   concurrent_layer_fetch_buffer = {chunk}
   max_concurrent_unpacks = {unpacks}
 """
-    return Tool(name, kinds=CARS, needs=("containerd", "ctr"), config=config, best=best,
+    return Tool(name, kinds=CARS, needs=("containerd", "ctr"), config={"config": config},
                 daemon="exec containerd -c $WORK/config -l warn", ready="ctr -a $WORK/c.sock version",
                 command="mkdir -p $DEST/mnt && ctr -a $WORK/c.sock images pull --plain-http $REF && "
                         "ctr -a $WORK/c.sock images mount $REF $DEST/mnt",
+                product="mnt/models")
+
+
+def _soci(downloads):
+    """containerd with the SOCI snapshotter, which brings and unpacks a layer by itself and keeps no copy of the blob."""
+    config = CONTAINERD + """[[plugins.'io.containerd.transfer.v1.local'.unpack_config]]
+  platform = 'linux'
+  snapshotter = 'soci'
+[proxy_plugins.soci]
+  type = 'snapshot'
+  address = '@WORK@/soci.sock'
+  [proxy_plugins.soci.exports]
+    enable_remote_snapshot_annotations = 'true'
+    root = '@WORK@/soci'
+"""
+    soci = f"""[content_store]
+  type = "containerd"
+  containerd_address = "@WORK@/c.sock"
+[pull_modes.soci_v1]
+  enable = false
+[pull_modes.soci_v2]
+  enable = false
+[pull_modes.parallel_pull_unpack]
+  enable = true
+  max_concurrent_downloads = -1
+  max_concurrent_downloads_per_image = {downloads}
+  concurrent_download_chunk_size = "16mb"
+  max_concurrent_unpacks = -1
+  max_concurrent_unpacks_per_image = 4
+  discard_unpacked_layers = true
+[[resolver.host."@REG@".mirrors]]
+  host = "http://@REG@"
+  insecure = true
+"""
+    return Tool(f"SOCI parallel, {downloads} connections", kinds=("car", "gzip", "zstd", "small"),
+                needs=("soci-snapshotter-grpc", "containerd", "ctr"), config={"config": config, "soci.toml": soci},
+                daemon="rm -f $WORK/soci.sock; soci-snapshotter-grpc --address $WORK/soci.sock --root $WORK/soci --config $WORK/soci.toml "
+                       "--log-level warn & exec containerd -c $WORK/config -l warn",
+                ready="[ -S $WORK/soci.sock ] && ctr -a $WORK/c.sock version",
+                command="mkdir -p $DEST/mnt && ctr -a $WORK/c.sock images pull --plain-http --snapshotter soci $REF && "
+                        "ctr -a $WORK/c.sock images mount --snapshotter soci $REF $DEST/mnt",
                 product="mnt/models")
 
 
@@ -84,9 +127,11 @@ def peers(data):
     modctl = "modctl --no-progress --storage-dir $WORK/s --log-dir $WORK/l pull --plain-http"
     kit = "kit --config $WORK/k --progress none"
     return [
-        _containerd("containerd", 3, 0, 1, best=False),
-        _containerd("containerd, 8 ranges", 8, 8 << 20, 4, best=True),
-        _containerd("containerd, 16 ranges", 16, 16 << 20, 4, best=True),
+        _containerd("containerd", 3, 0, 1),
+        _containerd("containerd, 8 ranges", 8, 8 << 20, 4),
+        _containerd("containerd, 16 ranges", 16, 16 << 20, 4),
+        _soci(10),
+        _soci(20),
         Tool("crane export, tar", CARS, f"set -o pipefail; crane export --insecure $REF - | {UNTAR}", "models", ("crane", "tar")),
         Tool("skopeo to dir, tar", CARS, f"{SKOPEO} dir:$WORK/d && for l in $({LAYERS}); do {UNTAR} -f $WORK/d/$l || exit 1; rm $WORK/d/$l; done",
              "models", ("skopeo", "tar")),
@@ -99,10 +144,10 @@ def peers(data):
              "models", ("curl",), verifies=False),
         Tool("modctl", ("pack",), f"{modctl} --extract-from-remote --extract-dir $DEST/m $REF", "m", ("modctl",), verifies=False),
         Tool("modctl, 16 at a time", ("pack",), f"{modctl} --concurrency 16 --extract-from-remote --extract-dir $DEST/m $REF", "m", ("modctl",),
-             verifies=False, best=True),
+             verifies=False),
         Tool("oras pull", ("pack",), "oras pull --no-tty --plain-http -o $DEST/m $REF", "m", ("oras",), artifact="files"),
         Tool("oras pull, 16 at a time", ("pack",), "oras pull --no-tty --plain-http --concurrency 16 -o $DEST/m $REF", "m", ("oras",),
-             best=True, artifact="files"),
+             artifact="files"),
         Tool("kit pull, unpack", ("kit",), f"{kit} pull --plain-http $REF && {kit} unpack -d $DEST/m $REF", "m", ("kit",)),
         Tool("kit unpack from the registry", ("kit",), f"{kit} unpack --plain-http -d $DEST/m $REF", "m", ("kit",), verifies=False),
     ]
