@@ -56,7 +56,7 @@ def _write(bench, artifact):
 def measure(bench, artifact, pace=0):
     """A dictionary of figures; "seconds" is the floor."""
     with serving(bench, artifact) as registry:
-        settle(bench, artifact)
+        busy = settle(bench, artifact)
         ranges = _timed(_ranges(registry, artifact))
     write = _write(bench, artifact)
     cpu = machine.cpu_seconds()
@@ -66,5 +66,5 @@ def measure(bench, artifact, pace=0):
     if pace:
         figures["pace"] = artifact.wire / (RANGES * pace)
     figures["seconds"] = figures["synced"] = max(figures.values())
-    figures["machineCpu"] = cpu
+    figures.update(machineCpu=cpu, busy=busy)
     return figures

@@ -5,6 +5,7 @@ import mmap
 import os
 import platform
 import subprocess
+import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -17,6 +18,13 @@ def cpu_seconds():
     with open("/proc/stat", encoding="ascii") as f:
         n = [int(x) for x in f.readline().split()[1:9]]
     return (sum(n) - n[3] - n[4]) / TICKS  # without idle and iowait
+
+
+def busy(seconds=0.25):
+    """The share of the cores that somebody uses while nothing is measured."""
+    before, start = cpu_seconds(), time.monotonic()
+    time.sleep(seconds)
+    return (cpu_seconds() - before) / (time.monotonic() - start) / CORES
 
 
 def written_bytes(path):

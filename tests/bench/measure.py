@@ -130,18 +130,20 @@ def clear(*folders):
 
 
 def settle(bench, artifact):
-    """The same start for everybody: memory touched, blobs in the page cache, nothing left to write."""
+    """The same start for everybody: memory touched, blobs in the page cache, nothing left to write. Returns how busy the machine is
+    with what is none of ours."""
     machine.touch_memory(bench.touch)
     for descriptor in artifact.layers:
         machine.read_into_page_cache(artifact.blob(descriptor))
     machine.sync(bench.scratch)
+    return machine.busy()
 
 
 def one_run(bench, tool, artifact, knobs=None, thorough=True):
     """A dictionary of figures; raises Failed."""
     with serving(bench, artifact, knobs) as registry, Run(bench, tool, artifact, registry.host) as run:
         run.start_daemon()
-        settle(bench, artifact)
+        busy = settle(bench, artifact)
         registry.reset_stats()
         daemon_cpu = run.daemon.cpu() if run.daemon else 0
         cpu, written, start = machine.cpu_seconds(), machine.written_bytes(run.dest), time.monotonic()
@@ -154,7 +156,7 @@ def one_run(bench, tool, artifact, knobs=None, thorough=True):
             "cpu": session.usage.ru_utime + session.usage.ru_stime + (run.daemon.cpu() - daemon_cpu if run.daemon else 0),
             "rss": max(most, run.daemon.peak() if run.daemon else 0, session.usage.ru_maxrss << 10),
             "written": machine.written_bytes(run.dest) - written, "fetched": registry.blob_bytes(),
-            "connections": registry.live()["maxConnections"], "requests": registry.live()["requests"]}
+            "busy": busy, "connections": registry.live()["maxConnections"], "requests": registry.live()["requests"]}
         if session.popen.returncode:
             raise Failed(f"exit status {session.popen.returncode}, see {run.log.name}")
         run.check(thorough)

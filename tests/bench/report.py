@@ -4,6 +4,7 @@ import statistics
 
 GB, MIB = 1e9, 1 << 20
 ARENA = 256 * MIB  # engine.memory as it is by default
+IDLE = 0.1         # a machine of which more is used by others is not idle
 LINEAR = 1.1       # so much more than four times as long may four times as many files take
 
 
@@ -125,6 +126,9 @@ def scenario_page(scenario, entrants, found, verdicts):
     if lowest and lowest["n"]:
         parts = ", ".join(f"{key} {lowest[key]:.2f}" for key in ("hash", "write", "ranges", "cpu", "pace") if key in lowest)
         lines += ["", f"The floor, seconds: {parts}."]
+    busy = max((m.get("busy", 0) for m in found.values()), default=0)
+    if busy > IDLE:
+        lines += ["", f"**The machine was not idle**: before runs, up to {100 * busy:.0f} % of it was used by others."]
     if verdicts:
         lines += ["", "| must | is | |", "|---|--:|---|"]
         lines += [f"| {v['what']} {v['must']} | {v['value']:g} | {'yes' if v['holds'] else '**no**'} |" for v in verdicts]
