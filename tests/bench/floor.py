@@ -34,7 +34,7 @@ def _ranges(registry, artifact):
         address = f"http://{registry.host}/v2/{artifact.name}/blobs/{descriptor['digest']}"
         for start in range(0, descriptor["size"], part):
             last = min(start + part, descriptor["size"]) - 1
-            fetch.append(f"curl -sf -r {start}-{last} -o /dev/null {address} &")
+            fetch.append(f"curl -sfL -r {start}-{last} -o /dev/null {address} &")
     return " ".join(fetch) + " wait"
 
 

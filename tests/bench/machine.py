@@ -80,7 +80,7 @@ def read_into_page_cache(path):
 
 
 def filesystem(path):
-    done = subprocess.run(["findmnt", "-n", "-o", "FSTYPE,OPTIONS", "-T", path], capture_output=True, text=True, check=False)
+    done = subprocess.run(["findmnt", "-n", "-o", "FSTYPE", "-T", path], capture_output=True, text=True, check=False)
     return done.stdout.strip()
 
 

@@ -14,6 +14,7 @@ import pathlib
 import shutil
 import subprocess
 import time
+import urllib.error
 
 import machine
 import tools
@@ -33,6 +34,7 @@ class Bench:
     touch: int             # bytes of memory to touch before a run
     path: str              # PATH of the tools
     log: pathlib.Path      # what tools say
+    knobs: dict            # of the registry, in all runs
     patience: float = 600  # seconds for one run
 
 
@@ -44,7 +46,11 @@ class Failed(Exception):
 def serving(bench, artifact, knobs=None, listen="127.0.0.1:0"):
     registry = FaultRegistry(bench.build, bench.scratch, layouts={artifact.name: artifact.folder}, flags=("--listen", listen))
     try:
-        registry.set(**(knobs or {}))
+        wanted = {**bench.knobs, **(knobs or {})}
+        try:
+            registry.set(**wanted)
+        except urllib.error.HTTPError:
+            raise SystemExit(f"bench: fault-registry does not understand all of these knobs: {wanted}") from None
         yield registry
     finally:
         if registry.process.running():

@@ -139,4 +139,5 @@ def head(about):
     m = about["machine"]
     return (f"{about['when']}, commit {about['commit']}; {m['cores']} cores of {m['cpu']}"
             f"{' (SHA-NI)' if m['shaNi'] else ''}, {m['memoryGiB']} GiB, Linux {m['kernel']}, {m['filesystem']}. Medians of {about['rounds']} rounds, by turns; "
-            f"models of {about['size']} MiB.\n\nLeft out, because not installed: {', '.join(about['absent']) or 'nobody'}.\n")
+            f"models of {about['size']} MiB."
+            f"{' Knobs of the registry: ' + ', '.join(f'{k}={v}' for k, v in about['knobs'].items()) + '.' if about['knobs'] else ''}\n\nLeft out, because not installed: {', '.join(about['absent']) or 'nobody'}.\n")

@@ -140,7 +140,7 @@ def peers(data):
         Tool("KServe fetch", ("car", "gzip", "small", "quarter"), "KSERVE_OCI_INSECURE_REGISTRY=true "
              f"{kserve} -c 'import sys; from kserve_storage import Storage; Storage.download(*sys.argv[1:])' oci://$REF $DEST/models",
              "models", (str(kserve),), verifies=False),
-        Tool("libarchive's own filters", ("gzip", "zstd", "car", "small"), "set -o pipefail; curl -sf $BLOB | $BUILD/tests/bench/bench_untar $DEST",
+        Tool("libarchive's own filters", ("gzip", "zstd", "car", "small"), "set -o pipefail; curl -sfL $BLOB | $BUILD/tests/bench/bench_untar $DEST",
              "models", ("curl",), verifies=False),
         Tool("modctl", ("pack",), f"{modctl} --extract-from-remote --extract-dir $DEST/m $REF", "m", ("modctl",), verifies=False),
         Tool("modctl, 16 at a time", ("pack",), f"{modctl} --concurrency 16 --extract-from-remote --extract-dir $DEST/m $REF", "m", ("modctl",),
