@@ -32,6 +32,7 @@ class Bench:
     scratch: pathlib.Path  # on the measured disk; emptied
     size: int              # MiB of a model
     touch: int             # bytes of memory to touch before a run
+    far: int               # bytes of the tebibyte that are fetched
     path: str              # PATH of the tools
     log: pathlib.Path      # what tools say
     knobs: dict            # of the registry, in all runs

@@ -70,6 +70,16 @@ def _ends(found, name, artifact):
     return verdicts
 
 
+def _tebibyte(found, name):
+    far, near = found.get(f"{name}: 1 TiB"), found.get(f"{name}: 1 GiB")
+    if not far or not near or not far["n"] or not near["n"]:
+        return []
+    verdicts = [_verdict("memory of 1 TiB / of 1 GiB", far["rss"] / near["rss"], most=1.05)]
+    if "firstRate" in far:
+        verdicts.append(_verdict("rate of the last tenth / of the first", far["lastRate"] / far["firstRate"], least=0.9))
+    return verdicts
+
+
 def judge(scenario, entrants, runs):
     """(medians, verdicts) of one scenario; the first Modelstage is the one that is judged."""
     found = medians(runs)
@@ -81,6 +91,8 @@ def judge(scenario, entrants, runs):
         return found, _faults(found, name, own.artifact)
     if scenario.extra == "ends":
         return found, _ends(found, name, own.artifact)
+    if scenario.extra == "tebibyte":
+        return found, _tebibyte(found, name)
     if not ours["n"]:
         return found, []
     verdicts = against(scenario, found, ours)

@@ -6,6 +6,7 @@ import functools
 import artifacts
 import faults
 import floor
+import tebibyte
 from measure import one_run
 
 PACE = 80_000_000   # bytes a second of one connection, as real registries have it
@@ -26,7 +27,7 @@ class Scenario:
     musts: tuple = ()         # (whom: beginning of a name, least ratio of seconds)
     least: float = 0          # of the floor
     peers_once: bool = False  # the pace says how long they take, and that is long
-    extra: str = ""           # "linear", "faults", "ends"
+    extra: str = ""           # "linear", "faults", "ends", "tebibyte"
 
 
 SCENARIOS = [
@@ -41,6 +42,7 @@ SCENARIOS = [
              musts=(("containerd", 4.0), ("crane", 1.0), ("SOCI", 1.0), ("KServe", 1.0), ("skopeo", 1.0))),
     Scenario(7, "faults", "A registry that misbehaves, 80 MB/s per connection", "car", pace=PACE, floor=False, extra="faults"),
     Scenario(8, "ends", "SIGKILL at 50 % and again; registry away for 2 s at 50 %; 80 MB/s per connection", "car", pace=PACE, floor=False, extra="ends"),
+    Scenario(10, "tebibyte", "The engine alone: 1 TiB from a synthetic registry to nowhere", "", floor=False, extra="tebibyte"),
 ]
 
 
@@ -64,6 +66,12 @@ def chosen(names):
 
 def entrants(bench, scenario, ours, peers):
     """ours: several builds of Modelstage may run against each other; the first one is judged."""
+    if scenario.extra == "tebibyte":
+        far = tebibyte.Synthetic("tebibyte", 1 << 40, bench.far)
+        near = tebibyte.Synthetic("gibibyte", min(1 << 30, bench.far), min(1 << 30, bench.far))
+        return [Entrant(f"{t.name}: {'1 TiB' if blob is far else '1 GiB'}", functools.partial(_tebibyte, bench, t, blob, blob is near), t, blob,
+                        once=blob is far) for t in ours for blob in (far, near)]
+
     def artifact(name):
         return artifacts.ensure(bench.data / f"artifacts-{bench.size}", name, bench.size, bench.build)
 
@@ -90,3 +98,7 @@ def entrants(bench, scenario, ours, peers):
     others = [plain(t, model=artifact(t.artifact) if t.artifact else model) for t in peers if scenario.artifact in t.kinds]
     linear = [plain(t, f"{t.name}, a quarter of the files", artifact("quarter")) for t in ours] if scenario.extra == "linear" else []
     return [*lowest, *(plain(t) for t in ours), *linear, *others]
+
+
+def _tebibyte(bench, tool, blob, whole, _thorough):
+    return tebibyte.run(bench, tool, blob, whole)
