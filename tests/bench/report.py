@@ -130,7 +130,7 @@ def scenario_page(scenario, entrants, found, verdicts):
     ours = dict(found.get(own.label, {}), label=own.label) if own else {"label": ""}
     model = entrants[0].artifact
     lines = [f"### {scenario.number}. {scenario.title}", "",
-             f"{len(model.layers)} blobs, {model.wire / MIB:,.0f} MiB; {len(model.files):,} files, {model.bytes / MIB:,.0f} MiB.", "",
+             f"Blobs: {len(model.layers)}, {model.wire / MIB:,.0f} MiB. Files: {len(model.files):,}, {model.bytes / MIB:,.0f} MiB.", "",
              "| | s | s, synced | ours × | CPU-s/GB | machine CPU-s/GB | peak RSS MiB | written / size | fetched / size | connections | runs |",
              "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
     lines += [_row(e, found.get(e.label, {"n": 0, "failed": []}), ours) for e in entrants]
