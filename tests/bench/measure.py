@@ -161,7 +161,7 @@ def one_run(bench, tool, artifact, knobs=None, thorough=True):
         figures = {
             "seconds": done - start, "synced": synced - start, "machineCpu": machine.cpu_seconds() - cpu,
             "cpu": session.usage.ru_utime + session.usage.ru_stime + (run.daemon.cpu() - daemon_cpu if run.daemon else 0),
-            "rss": max(most, run.daemon.peak() if run.daemon else 0, session.usage.ru_maxrss << 10),
+            "rss": max(most, run.daemon.peak() if run.daemon else 0),
             "written": machine.written_bytes(run.dest) - written, "fetched": registry.blob_bytes(),
             "busy": busy, "connections": registry.live()["maxConnections"], "requests": registry.live()["requests"]}
         if session.popen.returncode:

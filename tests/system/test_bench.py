@@ -29,6 +29,7 @@ def bench(build, folder, *args):
     return done.returncode, said, {s["name"]: s for s in found}
 
 
+@pytest.mark.slow
 def test_every_kind_of_model_is_fetched_and_judged(build, life):
     folder = life.folder()
     page = folder / "page.md"
@@ -46,12 +47,14 @@ def test_every_kind_of_model_is_fetched_and_judged(build, life):
     assert mounts.mounts_below(folder) == [] and not (folder / "scratch").exists()
 
 
+@pytest.mark.slow
 def test_faults_are_put_beside_the_clean_run(build, life):
     status, said, found = bench(build, life.folder(), "--peers", "none", "--scenario", "faults")
     assert status == 0, said
     assert len(found["faults"]["medians"]) == 5 and len(found["faults"]["verdicts"]) == 6
 
 
+@pytest.mark.slow
 def test_a_killed_daemon_is_started_again(build, life):
     folder = life.folder()
     _, said, found = bench(build, folder, "--peers", "none", "--scenario", "ends")
