@@ -32,13 +32,14 @@ class Session:
         self.popen = subprocess.Popen(["bash", "-c", line], env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                       preexec_fn=_enter)
         self.id = self.popen.pid
-        self.known, self.looked = [self.id], 0.0
+        self.known, self.looked, self.started = [self.id], 0.0, time.monotonic()
         self.usage = None  # of the first program and the children that it has waited for, once it has ended
 
     def members(self, fresh=True):
-        """Process numbers. Looking through /proc costs the machine something: between two looks the last answer has to do."""
-        if fresh or time.monotonic() - self.looked > 0.4:
-            self.looked = time.monotonic()
+        """Process numbers. Looking through /proc costs the machine something: once all have started, the last answer has to do."""
+        now = time.monotonic()
+        if fresh or now - self.looked > (0.4 if now - self.started > 1 else 0.05):
+            self.looked = now
             self.known = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and (_stat(pid) or [0] * 4)[3] == str(self.id)]
         return self.known
 

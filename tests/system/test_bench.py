@@ -10,7 +10,9 @@ import sys
 import pytest
 
 from harness import mounts
+from harness.daemon import wrapper
 
+pytestmark = pytest.mark.skipif(bool(wrapper()), reason="the same with and without io_uring")
 TREE = pathlib.Path(__file__).resolve().parents[2]
 sys.path.append(str(TREE / "tests/bench"))
 
