@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registry that the other tests rely on does what its knobs say."""
 import base64
+import contextlib
 import hashlib
 import http.client
 import json
+import socket
 import subprocess
 import threading
 import urllib.error
@@ -11,6 +13,7 @@ import urllib.request
 
 import pytest
 from harness.process import wait_until
+from harness.registry import FaultRegistry
 
 MIB = 1 << 20
 
@@ -151,6 +154,42 @@ def test_reset_happens_once_a_range(server, blob):
         with pytest.raises(ConnectionResetError):
             get(server, blob[0], Range=f"bytes={first}-{last}")
         assert get(server, blob[0], Range=f"bytes={first + 500}-{last}")[0] == 206
+
+
+def test_reset_total_counts_the_bytes_of_all_answers(server, blob):
+    server.set(reset_total=MIB + MIB // 2)
+    assert get(server, blob[0])[2] == blob[1]
+    with pytest.raises(ConnectionResetError):
+        get(server, blob[0])
+    assert server.blob_bytes() == MIB + MIB // 2
+    assert get(server, blob[0], Range="bytes=0-9")[0] == 206
+
+
+def test_die_after_ends_the_registry_without_a_word(build, life):
+    server = FaultRegistry(build, life.folder(), synthetic={"raw": "raw:1MiB"}, flags=("--die-after", "1536KiB"))
+    path = f"/v2/raw/blobs/{server.blobs('raw')[0]['digest']}"
+    assert len(get(server, path)[2]) == MIB
+    with pytest.raises((ConnectionError, http.client.IncompleteRead)):
+        get(server, path)
+    assert server.process.popen.wait(60) == -9
+
+
+def test_every_second_connection_is_starved_and_asking_for_counters_is_none(server, blob):
+    server.set(starve_every=2, starve_rate=1024)
+    for _ in range(3):
+        server.live()
+    assert get(server, blob[0])[2] == blob[1]
+    starved = http.client.HTTPConnection(server.host)
+    starved.request("GET", blob[0])
+    wait_until(lambda: starved.sock.recv(1, socket.MSG_PEEK), "the second is served")
+    assert get(server, blob[0])[2] == blob[1]
+    starved.sock.setblocking(False)
+    received = 0
+    with contextlib.suppress(BlockingIOError):
+        while n := len(starved.sock.recv(MIB)):
+            received += n
+    starved.close()
+    assert 0 < received < MIB
 
 
 def test_truncated_answer_has_the_whole_content_length(server, blob):

@@ -9,6 +9,7 @@
 
 #include <poll.h>
 #include <search.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,9 +21,10 @@
 
 static struct {
         atomic_uint_fast64_t blobs, resets, truncations, stalls, flips;
-        pthread_mutex_t lock; /* guards what follows */
-        void *reset_ranges;   /* tree of "digest end": those that were reset already */
-        int64_t next_ns;      /* when the next slice of anybody may go out, if there is a total */
+        atomic_uint_fast64_t sent; /* bytes of bodies, over all connections */
+        pthread_mutex_t lock;      /* guards what follows */
+        void *reset_ranges;        /* tree of "digest end": those that were reset already */
+        int64_t next_ns;           /* when the next slice of anybody may go out, if there is a total */
 } shared = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static int64_t now_ns(void) {
@@ -38,7 +40,7 @@ static int compare(const void *a, const void *b) {
 
 void body_counters_reset(void) {
         LOCK_SCOPE(&shared.lock);
-        shared.blobs = shared.resets = shared.truncations = shared.stalls = shared.flips = 0;
+        shared.blobs = shared.resets = shared.truncations = shared.stalls = shared.flips = shared.sent = 0;
         tdestroy(shared.reset_ranges, free);
         shared.reset_ranges = NULL;
         shared.next_ns = 0;
@@ -189,15 +191,25 @@ static bool finish(struct http_connection *c, enum body_end end) {
         return end == BODY_WHOLE;
 }
 
+/* What happens after so many bytes to all clients together; true: this connection is to be reset. */
+static bool count_sent(const struct knobs *k, size_t len) {
+        uint64_t every = knob_number(k, reset_total), die = knob_number(k, die_after);
+        uint64_t after = atomic_fetch_add(&shared.sent, len) + len;
+
+        if (die > 0 && after >= die)
+                raise(SIGKILL);
+        return every > 0 && after / every != (after - len) / every;
+}
+
 bool body_send(struct http_connection *c, const struct content *content, uint64_t start, uint64_t end,
                const struct knobs *k, const struct body_plan *plan, const struct stats_entry *stats,
                uint64_t *ret_sent) {
         _cleanup_free_ uint8_t *buf = malloc(SLICE);
         uint64_t at = start, stop = start + plan->cut < end ? start + plan->cut : end;
         uint64_t total = knob_number(k, total);
-        bool good = buf;
+        bool good = buf, reset = false;
 
-        while (good && at < stop) {
+        while (good && !reset && at < stop) {
                 bool flip;
                 size_t len = slice_at(plan, at, stop, &flip);
 
@@ -206,10 +218,11 @@ bool body_send(struct http_connection *c, const struct content *content, uint64_
                 if (good) {
                         at += len;
                         stats_sent(stats, len);
+                        reset = count_sent(k, len);
                 }
         }
         *ret_sent = at - start;
-        return good && finish(c, plan->end);
+        return good && finish(c, reset ? BODY_RESET : plan->end);
 }
 
 void body_pace(struct http_connection *c, const struct knobs *k) {

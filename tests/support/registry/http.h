@@ -19,8 +19,8 @@ extern const char *const listener_names[_LISTENER_MAX];
 struct http_connection {
         int fd;
         enum listener listener;
-        uint64_t number;        /* since the start: 1, 2, … */
-        uint64_t pace;          /* what SO_MAX_PACING_RATE is now; 0: not set */
+        uint64_t number; /* among those that a client used, by their first request: 1, 2, …; 0: none yet */
+        uint64_t pace;   /* what SO_MAX_PACING_RATE is now; 0: not set */
         char in[HTTP_HEAD_MAX]; /* received and not used yet */
         size_t in_len;
         bool close; /* after the answer */

@@ -27,8 +27,9 @@
  *   307 to the storage listener, which refuses credentials    redirect redirect_seconds redirect_host
  *   who may pull         auth (none, basic, bearer) user password anonymous token_seconds deny
  *   429 and 5xx          max_blobs retry_after fail_every fail_first fail_status fail_manifests
- *   how an answer ends   reset_after reset_every reset_once truncate_after truncate_every
- *                        stall_after stall_every silent
+ *   how an answer ends   reset_after reset_every reset_once reset_total truncate_after
+ *                        truncate_every stall_after stall_every silent
+ *   the end of it        die_after
  *   wrong content        flip_blob flip_at flip_times hide_tag missing_blob
  *
  * Threads: main() accepts and waits for signals; each connection has a thread of its own that blocks.
@@ -60,7 +61,6 @@ static struct {
 struct server {
         struct routes routes;
         int listeners[_LISTENER_MAX];
-        uint64_t accepted;
         bool until_eof;
 };
 
@@ -127,7 +127,6 @@ static void accept_one(struct server *s, enum listener listener) {
         client->routes = &s->routes;
         client->connection.fd = fd;
         client->connection.listener = listener;
-        client->connection.number = ++s->accepted;
         client->place = take_place(fd);
         pthread_attr_init(&attr);
         pthread_attr_setstacksize(&attr, STACK_SIZE);

@@ -28,7 +28,8 @@ struct exchange {
         uint64_t sent; /* bytes of the body */
 };
 
-static atomic_uint_fast64_t blobs_now; /* answers with a blob that are under way */
+static atomic_uint_fast64_t blobs_now;   /* answers with a blob that are under way */
+static atomic_uint_fast64_t connections; /* that were used for more than knobs and counters */
 
 static bool is_head(const struct http_request *r) {
         return strcmp(r->method, "HEAD") == 0;
@@ -274,6 +275,8 @@ bool routes_answer(const struct routes *r, struct http_connection *c, const stru
 
         if (c->listener == LISTENER_MAIN && strncmp(req->path, "/_", 2) == 0)
                 return answer_control(&x) && !req->close;
+        if (c->number == 0)
+                c->number = ++connections;
         knobs_copy(&x.knobs);
         c->close = knob_number(&x.knobs, close);
         body_pace(c, &x.knobs);

@@ -13,9 +13,9 @@ from .process import DEADLINE, Process, wait_until
 
 
 class FaultRegistry:
-    def __init__(self, build, folder, layouts=None, synthetic=None):
-        """layouts: {repository: folder}; synthetic: {repository: "raw:64MiB:2"}."""
-        args = [build / "tests/support/fault-registry", "--until-eof"]
+    def __init__(self, build, folder, layouts=None, synthetic=None, flags=()):
+        """layouts: {repository: folder}; synthetic: {repository: "raw:64MiB:2"}; flags: more of them."""
+        args = [build / "tests/support/fault-registry", "--until-eof", *flags]
         for name, path in (layouts or {}).items():
             args += ["--layout", f"{name}={path}"]
         for name, spec in (synthetic or {}).items():
