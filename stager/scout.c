@@ -3,7 +3,8 @@
  * scout: block by block through a tar, over the data of its members.
  *
  *   SCOUT_AT_HEADER ──x X g──▶ SCOUT_IN_PAX ──(its end)──▶ SCOUT_AT_HEADER
- *     │  │  ├──L K──────────────(over the name)──────────▶ SCOUT_AT_HEADER
+ *     │  │  ├──L──▶ SCOUT_IN_NAME ──(its end)────────────▶ SCOUT_AT_HEADER
+ *     │  │  ├──K────────────────(over the name)──────────▶ SCOUT_AT_HEADER
  *     │  │  ├──a member────────(over its data)───────────▶ SCOUT_AT_HEADER
  *     │  │  └──GNU sparse, map goes on──▶ SCOUT_IN_MAP ──(over its data)──▶ SCOUT_AT_HEADER
  *     │  └─────an empty block, the blob's end────────────▶ SCOUT_AT_END
@@ -11,8 +12,9 @@
  *
  * Rules and tolerances are those of libarchive's reader, which has the last word on what the archive holds:
  * one empty block ends it, links and directories have no data whatever their size says, checksums may be of
- * signed bytes. Where readers differ or versions of it do, there is doubt: a size for all members ('g'), a
- * hard link with data, two PAX headers for one member, types that POSIX does not know.
+ * signed bytes. Where readers differ or versions of it do, there is doubt: a size for all members ('g'),
+ * data of a hard link or of a directory that only its name tells, two PAX headers for one member, types that
+ * POSIX does not know.
  *
  * A block is looked at once and the position only grows, so a hostile archive costs what its length is worth.
  */
@@ -127,11 +129,17 @@ static void skip(struct scout *s, uint64_t len) {
         s->pos += len + (SCOUT_BLOCK - len % SCOUT_BLOCK) % SCOUT_BLOCK;
 }
 
+/* An empty name is none. */
+static void rename_member(struct scout *s, char last) {
+        s->is_renamed = s->is_renamed || last != '\0';
+        s->is_slashed = s->is_slashed || last == '/';
+}
+
 static void begin_member(struct scout *s) {
         s->state = SCOUT_AT_HEADER;
         s->extensions = 0;
         s->has_pax = s->has_long_name = s->has_long_link = false;
-        s->is_renamed = s->is_sparse = s->has_size = false;
+        s->is_renamed = s->is_slashed = s->is_sparse = s->has_size = false;
 }
 
 /* A header that says something about the member to come, or about all of them. */
@@ -145,15 +153,15 @@ static enum scout_step extension(struct scout *s, char type, uint64_t size) {
                         return lost(s);
                 *once = true;
         }
-        s->is_renamed = s->is_renamed || type == 'L';
-        if (type == 'L' || type == 'K') {
+        if (type == 'K') {
                 skip(s, size);
                 return SCOUT_NEED;
         }
         s->is_global = type == 'g';
         s->left = size;
         memset(&s->record, 0, sizeof s->record);
-        s->state = size > 0 ? SCOUT_IN_PAX : SCOUT_AT_HEADER;
+        if (size > 0)
+                s->state = type == 'L' ? SCOUT_IN_NAME : SCOUT_IN_PAX;
         return SCOUT_NEED;
 }
 
@@ -175,13 +183,16 @@ static enum scout_step with_data(struct scout *s, const uint8_t *h, uint64_t siz
                 size = s->pax_size;
         if (size > s->size - s->pos || (h[TYPE] == 'S' && !is_gnu(h)))
                 return lost(s);
+        if (s->is_renamed ? s->is_slashed : is_called_directory(h)) {
+                if (size > 0)
+                        return lost(s);
+                verbatim = false;
+        }
         if (has_map && h[GNU_MAP_GOES_ON]) {
                 s->skip = size;
                 s->state = SCOUT_IN_MAP;
                 return SCOUT_NEED;
         }
-        if (!s->is_renamed && is_called_directory(h))
-                verbatim = false;
         const struct scout_member m = { .header = s->start, .data = s->pos, .size = size };
         skip(s, size);
         begin_member(s);
@@ -239,7 +250,6 @@ static bool take_key(struct scout *s) {
             key_begins(s, "GNU.sparse.") || key_is(s, "SCHILY.realsize") || key_is(s, "SUN.holesdata");
 
         s->is_sparse = s->is_sparse || sparse;
-        s->is_renamed = s->is_renamed || key_is(s, "path");
         s->has_size = s->has_size || key_is(s, "size");
         return !s->is_global || !(sparse || key_is(s, "size"));
 }
@@ -266,17 +276,25 @@ static bool take_key_char(struct scout *s, char c) {
 }
 
 static bool take_value_char(struct scout *s, char c) {
+        bool is_size = key_is(s, "size");
+
         if (s->record.seen == s->record.length) {
-                if (key_is(s, "size"))
+                bool fits = c == '\n' && (!is_size || s->record.has_number);
+
+                if (is_size)
                         s->pax_size = s->record.number;
+                if (key_is(s, "path"))
+                        rename_member(s, s->record.last);
                 memset(&s->record, 0, sizeof s->record);
-                return c == '\n';
+                return fits;
         }
-        if (!key_is(s, "size"))
+        s->record.last = c;
+        if (!is_size)
                 return true;
         if (c < '0' || c > '9' || s->record.number > (SIZE_MAX_OF_TAR - 9) / 10)
                 return false;
         s->record.number = s->record.number * 10 + (uint64_t)(c - '0');
+        s->record.has_number = true;
         return true;
 }
 
@@ -302,6 +320,23 @@ static enum scout_step take_pax(struct scout *s, const uint8_t *block) {
                 return SCOUT_NEED;
         if (s->record.seen > 0) /* it ends within a record */
                 return lost(s);
+        s->state = SCOUT_AT_HEADER;
+        return SCOUT_NEED;
+}
+
+static enum scout_step take_name(struct scout *s, const uint8_t *block) {
+        size_t there = s->left < SCOUT_BLOCK ? (size_t)s->left : SCOUT_BLOCK;
+        size_t len = strnlen((const char *)block, there);
+
+        if (len > 0)
+                s->record.last = (char)block[len - 1];
+        if (len == there && there < s->left) {
+                s->left -= there;
+                s->pos += SCOUT_BLOCK;
+                return SCOUT_NEED;
+        }
+        rename_member(s, s->record.last);
+        skip(s, s->left);
         s->state = SCOUT_AT_HEADER;
         return SCOUT_NEED;
 }
@@ -333,6 +368,8 @@ static enum scout_step take_block(struct scout *s, const uint8_t *block, struct 
                 return take_header(s, block, ret);
         case SCOUT_IN_PAX:
                 return take_pax(s, block);
+        case SCOUT_IN_NAME:
+                return take_name(s, block);
         case SCOUT_IN_MAP:
                 return take_map(s, block);
         case SCOUT_AT_END:

@@ -23,9 +23,7 @@
 
 /* A regular file, stored verbatim: bytes [data, data + size) of the blob. */
 struct scout_member {
-        uint64_t
-            header; /* of the first block that belongs to it, which may be a PAX header or long name; what
-                          * libarchive calls its header position */
+        uint64_t header; /* of its first block, a PAX header or long name too: libarchive's header position */
         uint64_t data, size;
 };
 
@@ -41,13 +39,21 @@ struct scout {
         uint64_t min;   /* smaller members are passed over in silence */
         uint64_t pos;   /* of the next block to see */
         uint64_t start; /* of the member whose blocks are being seen, if `extensions` */
-        uint64_t left;  /* SCOUT_IN_PAX: its bytes still to come, padding not counted */
+        uint64_t left;  /* SCOUT_IN_PAX, _NAME: its bytes still to come, padding not counted */
         uint64_t skip;  /* SCOUT_IN_MAP: what the member's data take, behind the map of its holes */
-        enum { SCOUT_AT_HEADER, SCOUT_IN_PAX, SCOUT_IN_MAP, SCOUT_AT_END, SCOUT_IS_LOST } state;
+        enum {
+                SCOUT_AT_HEADER,
+                SCOUT_IN_PAX,
+                SCOUT_IN_NAME,
+                SCOUT_IN_MAP,
+                SCOUT_AT_END,
+                SCOUT_IS_LOST
+        } state;
         unsigned extensions; /* headers before the member's own */
         bool has_pax, has_long_name, has_long_link;
         bool is_global;  /* the PAX header that is being read is for all members */
         bool is_renamed; /* the name is not the one in the member's own header */
+        bool is_slashed; /* and it ends in a slash */
         bool is_sparse;  /* the data are not verbatim */
         bool has_size;   /* and it is pax_size, whatever the member's own header says */
         uint64_t pax_size;
@@ -55,7 +61,9 @@ struct scout {
                 enum { SCOUT_IN_LENGTH, SCOUT_IN_KEY, SCOUT_IN_VALUE } part;
                 uint64_t length, seen; /* in bytes */
                 uint64_t number;       /* the value, if the key is "size" */
-                unsigned key_len;      /* of a longer key only the beginning is kept */
+                bool has_number;
+                char last;        /* of the value, or of the long name */
+                unsigned key_len; /* of a longer key only the beginning is kept */
                 char key[20];
         } record;
 };
