@@ -76,8 +76,9 @@ struct settings {
                 uint64_t range_size; /* bytes; whole MiB */
                 uint64_t bandwidth;  /* bytes a second; 0: unlimited */
                 struct settings_amount warm_share;
-                char *io;    /* auto | uring | posix */
-                char *write; /* auto | direct | buffered */
+                char *io;        /* auto | uring | posix */
+                char *write;     /* auto | direct | buffered */
+                char *readahead; /* auto | on | off */
         } engine;
         struct settings_registry *registries;
         size_t n_registries;

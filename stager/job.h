@@ -16,6 +16,7 @@
  */
 #pragma once
 
+#include "stager/readahead.h"
 #include "stager/share.h"
 #include "stager/stager.h"
 
@@ -88,7 +89,8 @@ struct stager {
         const struct settings *settings; /* these three are the caller's */
         struct cache *cache;
         struct oci_client *client;
-        struct engine *engine; /* ours */
+        struct engine *engine;       /* ours */
+        struct readahead *readahead; /* ours */
 
         pthread_mutex_t lock;   /* guards what follows, and every job and share but for what never changes */
         pthread_cond_t changed; /* any job or share changed, or stopping */

@@ -74,6 +74,7 @@ int stager_publish(struct stage_outcome *ret, struct rpc_call *call, const struc
                 if (e->kind != ERROR_NOT_FOUND || tries == STAGE_TRIES)
                         return r;
         }
+        stager_read_ahead(p->stager, &o.key);
         *ret = o;
         return 0;
 }

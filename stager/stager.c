@@ -49,7 +49,10 @@ int stager_new(struct stager **ret, const struct settings *settings, struct cach
         s->cache = c;
         s->client = client;
         int r = engine_new(&s->engine, settings, e);
+        if (r >= 0)
+                r = readahead_new(&s->readahead, settings, c, e);
         if (r < 0) {
+                engine_free(s->engine);
                 free(s);
                 return r;
         }
@@ -113,6 +116,7 @@ void stager_free(struct stager *s) {
                 s->stopping = true;
                 pthread_cond_broadcast(&s->changed);
         }
+        readahead_free(s->readahead);
         engine_free(s->engine); /* ends the transfers that jobs wait for */
         {
                 LOCK_SCOPE(&s->lock);
@@ -295,6 +299,10 @@ void stage_job_leave(struct stage_job *h) {
                 job_unref(h->job);
         }
         free(h);
+}
+
+void stager_read_ahead(struct stager *s, const struct digest *key) {
+        readahead_add(s->readahead, key);
 }
 
 bool stager_has(struct stager *s, const struct oci_reference *reference) {

@@ -101,6 +101,9 @@ void stager_end_waits(struct stager *s);
 /* *ret is to be cleared with stage_progress_clear(). -ENOMEM. */
 int stage_job_progress(struct stage_job *h, struct stage_progress *ret);
 
+/* A volume has got the model @key: it is read into the page cache if there is room. Returns at once. */
+void stager_read_ahead(struct stager *s, const struct digest *key);
+
 /* Whether what @reference meant last is here, all of it. Asks nobody. */
 bool stager_has(struct stager *s, const struct oci_reference *reference);
 

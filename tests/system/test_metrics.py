@@ -17,7 +17,7 @@ TYPES = {
     "registry_requests_total": "counter", "registry_retries_total": "counter", "stage_seconds": "histogram",
     "stage_bytes_per_second": "histogram", "stages_running": "gauge", "stages_waiting": "gauge",
     "digest_mismatches_total": "counter", "publish_seconds": "histogram", "volumes": "gauge", "rpc_seconds": "histogram",
-    "build_info": "gauge", "warm_models": "gauge", "pod_events_total": "counter",
+    "build_info": "gauge", "warm_models": "gauge", "pod_events_total": "counter", "readahead_bytes_total": "counter",
 }
 MIB = 1 << 20
 PTRACE_ATTACH, PTRACE_DETACH, WALL = 16, 17, 0x40000000
@@ -37,6 +37,7 @@ def test_every_documented_metric_shows_once_it_has_something_to_tell(life, regis
         with daemon.published("v", registry.ref(repository)):
             pass
     wait_until(lambda: 'pod_events_total{result="sent"}' in daemon.metrics(), "an event is sent")
+    wait_until(lambda: 'readahead_bytes_total{result="read"}' in daemon.metrics(), "a model is read ahead")
     daemon.cli("warm", registry.ref("raw")).ok()
     daemon.cli("rm", registry.ref("raw")).ok()
     text = daemon.http("/metrics")[1]

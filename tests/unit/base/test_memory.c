@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Against made-up /proc and /sys. */
+#include "tests/unit/test.h"
+
+#include "base/memory.h"
+#include "base/path.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MIB ((uint64_t)1 << 20)
+
+struct world {
+        char root[64];
+};
+
+static int set_up(void **state) {
+        struct world *w = calloc(1, sizeof *w);
+
+        snprintf(w->root, sizeof w->root, "/tmp/memory-XXXXXX");
+        assert_non_null(mkdtemp(w->root));
+        *state = w;
+        return 0;
+}
+
+static int tear_down(void **state) {
+        struct world *w = *state;
+        int parent = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        assert_int_equal(path_remove_tree(parent, path_base(w->root), NULL), 0);
+        close(parent);
+        free(w);
+        return 0;
+}
+
+static void put(struct world *w, const char *dir, const char *name, const char *text) {
+        char path[256];
+
+        snprintf(path, sizeof path, "%s%s", w->root, dir);
+        assert_int_equal(path_make_dirs_absolute(path, 0755, NULL), 0);
+        snprintf(path, sizeof path, "%s%s/%s", w->root, dir, name);
+        FILE *f = fopen(path, "w");
+        assert_non_null(f);
+        assert_true(fputs(text, f) >= 0);
+        fclose(f);
+}
+
+/* 1000 MiB, 600 of them available. */
+static void put_machine(struct world *w) {
+        put(w, "/proc", "meminfo",
+            "MemTotal:        1024000 kB\nMemFree:           12345 kB\nMemAvailable:     614400 kB\n");
+}
+
+static void assert_room(struct world *w, uint64_t whole_mib, uint64_t room_mib) {
+        struct memory_room m;
+
+        assert_int_equal(memory_look(&m, w->root), 0);
+        assert_int_equal(m.whole, whole_mib * MIB);
+        assert_int_equal(m.room, room_mib * MIB);
+}
+
+static void test_the_machine_alone(void **state) {
+        struct world *w = *state;
+        struct memory_room m;
+
+        assert_int_equal(memory_look(&m, w->root), -ENOENT);
+        put(w, "/proc", "meminfo", "MemTotal: 5 kB\n");
+        assert_int_equal(memory_look(&m, w->root), -ENODATA);
+        put_machine(*state);
+        assert_room(w, 1000, 600);
+}
+
+static void test_version_2(void **state) {
+        struct world *w = *state;
+
+        put_machine(w);
+        put(w, "/proc/self", "cgroup", "0::/kubepods/pod1/daemon\n");
+        put(w, "/sys/fs/cgroup/kubepods/pod1/daemon", "memory.current", "104857600\n"); /* 100 MiB */
+        put(w, "/sys/fs/cgroup/kubepods/pod1/daemon", "memory.max", "max\n");
+        assert_room(w, 1000, 600);
+        put(w, "/sys/fs/cgroup/kubepods/pod1/daemon", "memory.max", "209715200\n");
+        assert_room(w, 200, 100);
+        put(w, "/sys/fs/cgroup/kubepods/pod1/daemon", "memory.stat",
+            "anon 1\nfile 5\nactive_file 7\ninactive_file 52428800\ninactive_file_of_others 1\n");
+        assert_room(w, 200, 150);
+        put(w, "/sys/fs/cgroup/kubepods/pod1/daemon", "memory.high", "157286400\n");
+        assert_room(w, 150, 100);
+        put(w, "/sys/fs/cgroup/kubepods", "memory.current", "104857600\n");
+        put(w, "/sys/fs/cgroup/kubepods", "memory.max", "115343360\n"); /* 110 MiB for all pods */
+        assert_room(w, 110, 10);
+        put(w, "/sys/fs/cgroup/kubepods", "memory.current", "999999999\n");
+        assert_room(w, 110, 0);
+}
+
+static void test_a_limit_above_what_the_machine_has(void **state) {
+        struct world *w = *state;
+
+        put_machine(w);
+        put(w, "/proc/self", "cgroup", "0::/big\n");
+        put(w, "/sys/fs/cgroup/big", "memory.current", "1048576\n");
+        put(w, "/sys/fs/cgroup/big", "memory.max", "9223372036854771712\n");
+        assert_room(w, 1000, 600);
+}
+
+/* The container's own group is the root of what it sees. */
+static void test_the_name_of_the_group_is_the_hosts(void **state) {
+        struct world *w = *state;
+
+        put_machine(w);
+        put(w, "/proc/self", "cgroup", "0::/../../kubepods/pod1/daemon\n");
+        put(w, "/sys/fs/cgroup", "memory.current", "104857600\n");
+        put(w, "/sys/fs/cgroup", "memory.max", "209715200\n");
+        assert_room(w, 200, 100);
+        put(w, "/proc/self", "cgroup", "0::/\n");
+        assert_room(w, 200, 100);
+}
+
+static void test_version_1(void **state) {
+        struct world *w = *state;
+
+        put_machine(w);
+        put(w, "/proc/self", "cgroup",
+            "9:name=systemd:/\n5:cpu,cpuacct:/x\n4:hugetlb,memory:/pods/daemon\n0::/unified\n");
+        put(w, "/sys/fs/cgroup/unified", "memory.current", "1\n");
+        put(w, "/sys/fs/cgroup/unified", "memory.max", "1\n");
+        put(w, "/sys/fs/cgroup/memory/pods", "memory.usage_in_bytes", "104857600\n");
+        put(w, "/sys/fs/cgroup/memory/pods", "memory.limit_in_bytes", "209715200\n");
+        put(w, "/sys/fs/cgroup/memory/pods", "memory.stat",
+            "inactive_file 1\ntotal_inactive_file 10485760\n");
+        assert_room(w, 200, 110);
+}
+
+static void test_this_machine(void **state) {
+        struct memory_room m;
+
+        (void)state;
+        assert_int_equal(memory_look(&m, ""), 0);
+        assert_true(m.room > 0 && m.room <= m.whole);
+        assert_true(m.whole <= (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_the_machine_alone, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_version_2, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_limit_above_what_the_machine_has, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_the_name_of_the_group_is_the_hosts, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_version_1, set_up, tear_down),
+                cmocka_unit_test(test_this_machine),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
