@@ -3,8 +3,8 @@
  * memory: /proc/meminfo, then the limits on the way from our own group to the root of the hierarchy.
  *
  *   meminfo   MemTotal, MemAvailable
- *   v2        /sys/fs/cgroup/GROUP/         memory.max, memory.high; memory.current; memory.stat inactive_file
- *   v1        /sys/fs/cgroup/memory/GROUP/  memory.limit_in_bytes; memory.usage_in_bytes; total_inactive_file
+ *   v2        /sys/fs/cgroup/GROUP/         memory.max, .high; .current; inactive_file in .stat
+ *   v1        /sys/fs/cgroup/memory/GROUP/  memory.limit_in_bytes; .usage_in_bytes; total_inactive_file
  *
  * The room in a group is its limit less what it uses, but for pages of files that nobody has asked for again,
  * which go first; MemAvailable is made likewise. In a container the group's name is often the host's, while

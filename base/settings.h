@@ -75,6 +75,7 @@ struct settings {
                 unsigned connections, connections_per_host;
                 uint64_t range_size; /* bytes; whole MiB */
                 uint64_t bandwidth;  /* bytes a second; 0: unlimited */
+                unsigned disk_queue; /* writes and flushes under way at once */
                 struct settings_amount warm_share;
                 char *io;        /* auto | uring | posix */
                 char *write;     /* auto | direct | buffered */

@@ -21,8 +21,6 @@
 #include <assert.h>
 #include <string.h>
 
-#define RING_DEPTH 128u
-
 enum request_kind { REQUEST_ATTACH, REQUEST_DETACH };
 
 struct request { /* on the stack of the thread that waits for it */
@@ -144,7 +142,7 @@ static enum ring_kind kind_of(const char *io) {
 }
 
 static int set_up(struct reactor *r, struct error *e) {
-        int result = ring_open(&r->ring, kind_of(r->settings->engine.io), RING_DEPTH, e);
+        int result = ring_open(&r->ring, kind_of(r->settings->engine.io), r->settings->engine.disk_queue, e);
 
         if (result < 0)
                 return error_wrap(e, "engine.io");

@@ -12,7 +12,7 @@
 
 #include <stdbool.h>
 
-/* AUTO: the whole model if it fits comfortably, else nothing of it. ON: as much of it as there is room for. */
+/* AUTO: the whole model if it fits comfortably, else nothing. ON: as much of it as there is room for. */
 enum readahead_policy { READAHEAD_OFF, READAHEAD_AUTO, READAHEAD_ON };
 
 struct readahead;

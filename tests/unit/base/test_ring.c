@@ -2,7 +2,7 @@
 /* WRAP: realloc */
 /* Every behaviour of the ring is tested on both backends; those of io_uring are skipped where it is
  * forbidden. */
-#include "base/ring.h"
+#include "base/ring_backend.h"
 #include "tests/unit/test.h"
 
 #include "base/cleanup.h"
@@ -126,6 +126,7 @@ static void test_more_writes_than_depth_all_land(void **state) {
                 snprintf(numbers[i], sizeof numbers[i], "%07u", i);
                 w[i] = (struct watched){ .op = { .done = on_done, .owner = &w[i] } };
                 ring_write(r, &w[i].op, f->fd, numbers[i], 8, 8u * i);
+                assert_in_range(r->in_flight, 1, DEPTH);
         }
         for (unsigned i = 0; i < 50 * DEPTH; i++) {
                 run(r, &w[i]);
