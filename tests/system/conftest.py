@@ -79,8 +79,8 @@ class Lifetime:
         self.started.append(Daemon(self.build, self.folder(), hosts, settings, flags))
         return self.started[-1]
 
-    def registry(self, layouts=None, synthetic=None, **knobs):
-        registry = FaultRegistry(self.build, self.folder(), layouts, synthetic)
+    def registry(self, layouts=None, synthetic=None, digests=None, **knobs):
+        registry = FaultRegistry(self.build, self.folder(), layouts, synthetic, digests=digests)
         self.started.append(registry)
         if knobs:
             registry.set(**knobs)

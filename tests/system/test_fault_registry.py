@@ -65,6 +65,27 @@ def test_same_seed_makes_the_same_blobs(server):
     assert server.blobs("raw") == server.blobs("again")
 
 
+def test_a_blob_that_repeats_has_the_digest_and_the_ranges_of_its_bytes(life):
+    server = life.registry(synthetic={"r": "repeat:3MiB:2"})
+    for descriptor in server.blobs("r"):
+        path = f"/v2/r/blobs/{descriptor['digest']}"
+        data = get(server, path)[2]
+        assert len(data) == 3 * MIB // 2 and "sha256:" + hashlib.sha256(data).hexdigest() == descriptor["digest"]
+        assert data[257 << 10:] == data[:-257 << 10] and data[:MIB // 2] != data[MIB // 2:MIB]
+        assert get(server, path, Range="bytes=300001-1200000")[2] == data[300001:1200001]
+    server.set(flip_blob=descriptor["digest"], flip_at=700000)
+    flipped = get(server, path)[2]
+    assert [i for i in range(len(data)) if flipped[i] != data[i]] == [700000]
+
+
+def test_a_digest_that_is_given_is_not_computed(life):
+    digest = "sha256:" + "5" * 64
+    server = life.registry(synthetic={"huge": "raw:1TiB"}, digests={"huge/0": digest})
+    assert server.blobs("huge") == [dict(server.blobs("huge")[0], digest=digest, size=1 << 40)]
+    data = get(server, f"/v2/huge/blobs/{digest}", Range=f"bytes={(1 << 40) - 100}-")[2]
+    assert len(data) == 100 and len(set(data)) > 1
+
+
 @pytest.mark.parametrize("header, first, end", [("bytes=5-99", 5, 100), ("bytes=1048000-", 1048000, MIB),
                                                 ("bytes=-7", MIB - 7, MIB), ("bytes=100-9999999", 100, MIB)])
 def test_ranges_are_exact(server, blob, header, first, end):

@@ -93,15 +93,17 @@ static bool make_documents(struct artifact *a, const char *name, bool tar) {
         return document_dump(&a->manifest, manifest);
 }
 
-static bool make_blobs(struct artifact *a, const char *name, const char *seed, bool tar, unsigned n,
+static bool make_blobs(struct artifact *a, const char *name, const char *seed, const char *kind, unsigned n,
                        uint64_t size, artifact_known_digest *known, const void *userdata) {
+        bool tar = strcmp(kind, "tar") == 0, repeats = strcmp(kind, "repeat") == 0;
+
         a->n_blobs = tar ? 1 : n;
         a->blobs = calloc(a->n_blobs, sizeof(struct synthetic *));
         for (unsigned i = 0; a->blobs && i < a->n_blobs; i++) {
                 const char *digest = known(userdata, name, i);
 
                 a->blobs[i] = tar ? synthetic_new_tar(seed, n, size / n, digest)
-                                  : synthetic_new_raw(seed, i, size / n, digest);
+                                  : synthetic_new_raw(seed, i, size / n, repeats, digest);
                 if (!a->blobs[i])
                         return false;
         }
@@ -119,14 +121,15 @@ struct artifact *artifact_new(const char *name, const char *spec, artifact_known
         const char *kind = strtok_r(copy, ":", &state), *size_text = strtok_r(NULL, ":", &state);
         const char *n_text = strtok_r(NULL, ":", &state), *seed = strtok_r(NULL, ":", &state);
 
-        if (!kind || !size_text || (strcmp(kind, "raw") != 0 && strcmp(kind, "tar") != 0))
+        if (!kind || !size_text ||
+            (strcmp(kind, "raw") != 0 && strcmp(kind, "tar") != 0 && strcmp(kind, "repeat") != 0))
                 return NULL;
         bool tar = strcmp(kind, "tar") == 0;
         uint64_t size = artifact_parse_size(size_text), n = n_text ? artifact_parse_size(n_text) : 1;
 
         if (size == 0 || n == 0 || n > BLOBS_MAX || n > size)
                 return NULL;
-        if (!make_blobs(a, name, seed ? seed : name, tar, (unsigned)n, size, known, userdata) ||
+        if (!make_blobs(a, name, seed ? seed : name, kind, (unsigned)n, size, known, userdata) ||
             !make_documents(a, name, tar))
                 return NULL;
         return take_ptr(a);

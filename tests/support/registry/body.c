@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bytes go out in slices: from a layout with sendfile(), from memory with send(), computed ones through a
- * buffer. A slice ends at the cut and around the wrong byte, so the fast way knows nothing of faults.
+ * Bytes go out in slices: from a layout with sendfile(), from memory with send() (those that repeat too),
+ * computed ones through a buffer. A slice ends at the cut and around the wrong byte, so the fast way knows nothing of faults.
  *
  * "Every k-th" needs counters that all connections share; they start anew when the knobs change.
  */
@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#define SLICE (512u << 10)
+#define SLICE SYNTHETIC_SLICE
 
 static struct {
         atomic_uint_fast64_t blobs, resets, truncations, stalls, flips;
@@ -162,6 +162,9 @@ static bool send_slice(struct http_connection *c, const struct content *content,
                        bool flip, uint8_t *buf) {
         if (content->fd >= 0 && !flip)
                 return send_file(c, content->fd, offset, len);
+        const uint8_t *kept = content->synthetic && !flip ? synthetic_peek(content->synthetic, offset) : NULL;
+        if (kept)
+                return http_write(c, kept, len, false);
         if (!read_slice(content, offset, buf, len))
                 return false;
         if (flip)

@@ -3,14 +3,14 @@
  * fault-registry: a synthetic OCI registry that misbehaves on purpose, for the system tests and the
  * benchmark.
  *
- *   fault-registry --layout NAME=DIR --synthetic NAME=raw|tar:SIZE[:N[:SEED]] [--KNOB VALUE]...
+ *   fault-registry --layout NAME=DIR --synthetic NAME=raw|repeat|tar:SIZE[:N[:SEED]] [--KNOB VALUE]...
  *
  * What it has. --layout: the OCI image layout DIR as repository NAME, tags from
  * org.opencontainers.image.ref.name; its index.json is read for every request, so replacing it moves a tag.
  * --synthetic: a model of SIZE bytes that takes no disk, tag "latest": raw is a ModelPack artifact with N
- * blobs, tar a modelcar with one plain-tar layer of N files below models/. The same SEED (default: NAME)
- * gives the same bytes everywhere. Digests are computed at the start, or are believed if given: --digest
- * NAME/INDEX=sha256:…
+ * blobs, repeat the same of bytes that cost the server nothing, tar a modelcar with one plain-tar layer of N
+ * files below models/. The same SEED (default: NAME) gives the same bytes everywhere. Digests are computed at
+ * the start, or are believed if given, which takes no time: --digest NAME/INDEX=sha256:…
  *
  * When it is ready it prints one line of JSON: {"port", "storagePort", "tokenPort"}. --listen HOST:PORT
  * (default 127.0.0.1:0); the other two listeners have ports of their own. It ends with SIGTERM, and with
@@ -201,7 +201,8 @@ static bool start(struct server *s, const char *address) {
 }
 
 static void usage(void) {
-        puts("Usage: fault-registry [--layout NAME=DIR]... [--synthetic NAME=raw|tar:SIZE[:N[:SEED]]]...\n"
+        puts("Usage: fault-registry [--layout NAME=DIR]... [--synthetic "
+             "NAME=raw|repeat|tar:SIZE[:N[:SEED]]]...\n"
              "         [--digest NAME/INDEX=sha256:HEX]... [--listen HOST:PORT] [--until-eof] [--KNOB "
              "[VALUE]]...\n"
              "An OCI registry that misbehaves on purpose; GET and PUT /_knobs, GET and DELETE /_stats.");
@@ -230,7 +231,7 @@ static bool parse_flag(struct server *s, struct store *store, int argc, char **a
         if (value && strcmp(name, "synthetic") == 0)
                 return store_add_synthetic(store, value);
         if (value && strcmp(name, "digest") == 0)
-                return store_add_digest(store, value);
+                return true; /* it is known already */
         if (value && strcmp(name, "listen") == 0) {
                 *address = value;
                 return true;
@@ -245,6 +246,9 @@ int main(int argc, char **argv) {
         sigset_t signals;
 
         memset(open_connections.fds, -1, sizeof open_connections.fds);
+        for (int i = 1; store && i + 1 < argc; i++) /* before what they are of */
+                if (strcmp(argv[i], "--digest") == 0 && !store_add_digest(store, argv[i + 1]))
+                        return 2;
         for (int i = 1; store && i < argc; i++)
                 if (!parse_flag(&s, store, argc, argv, &i, &address)) {
                         fprintf(stderr, "fault-registry: %s is not understood, see --help\n", argv[i]);

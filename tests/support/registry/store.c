@@ -107,7 +107,7 @@ bool store_add_synthetic(struct store *s, const char *spec) {
                 return false;
         r->artifact = artifact_new(r->name, rest, known_digest, s);
         if (!r->artifact)
-                fprintf(stderr, "fault-registry: \"%s\" is not NAME=raw|tar:SIZE[:N[:SEED]]\n", spec);
+                fprintf(stderr, "fault-registry: \"%s\" is not NAME=raw|repeat|tar:SIZE[:N[:SEED]]\n", spec);
         return r->artifact;
 }
 

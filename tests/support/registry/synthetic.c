@@ -78,6 +78,19 @@ static void tar_header(const struct synthetic_file *f, uint8_t block[static BLOC
         snprintf(h + 148, 7, "%06o", sum);
 }
 
+const uint8_t *synthetic_peek(const struct synthetic *s, uint64_t offset) {
+        return s->pattern ? s->pattern + offset % SYNTHETIC_PERIOD : NULL;
+}
+
+static bool make_pattern(struct synthetic *s) {
+        s->pattern = malloc(SYNTHETIC_PERIOD + SYNTHETIC_SLICE);
+        if (!s->pattern || !read_stream(s->files[0].key, 0, s->pattern, SYNTHETIC_PERIOD))
+                return false;
+        for (size_t at = SYNTHETIC_PERIOD; at < SYNTHETIC_PERIOD + SYNTHETIC_SLICE; at++)
+                s->pattern[at] = s->pattern[at - SYNTHETIC_PERIOD];
+        return true;
+}
+
 /* The last file whose header (or first byte) is at or before @offset. */
 static size_t find_file(const struct synthetic *s, uint64_t offset) {
         size_t low = 0, high = s->n_files;
@@ -110,6 +123,11 @@ static size_t read_piece(const struct synthetic *s, const struct synthetic_file 
                 uint64_t left = f->start + f->size - offset;
 
                 len = len < left ? len : (size_t)left;
+                if (s->pattern) {
+                        len = len < SYNTHETIC_SLICE ? len : SYNTHETIC_SLICE;
+                        memcpy(buf, synthetic_peek(s, offset), len);
+                        return len;
+                }
                 return read_stream(f->key, offset - f->start, buf, len) ? len : 0;
         }
         uint64_t end = f + 1 < s->files + s->n_files ? f[1].start - BLOCK : s->size;
@@ -214,15 +232,18 @@ static struct synthetic *allocate(bool tar, unsigned n_files) {
         return s->files ? take_ptr(s) : NULL;
 }
 
-struct synthetic *synthetic_new_raw(const char *seed, unsigned index, uint64_t size, const char *digest) {
-        struct synthetic *s = allocate(false, 1);
+struct synthetic *synthetic_new_raw(const char *seed, unsigned index, uint64_t size, bool repeats,
+                                    const char *digest) {
+        _cleanup_(synthetic_freep) struct synthetic *s = allocate(false, 1);
 
         if (!s)
                 return NULL;
         file_init(&s->files[0], seed, index, 0, size);
         snprintf(s->files[0].path, sizeof s->files[0].path, "model-%05u.safetensors", index + 1);
         s->size = size;
-        return finish(s, digest);
+        if (repeats && !make_pattern(s))
+                return NULL;
+        return finish(take_ptr(s), digest);
 }
 
 struct synthetic *synthetic_new_tar(const char *seed, unsigned n, uint64_t size, const char *digest) {
@@ -246,5 +267,6 @@ void synthetic_free(struct synthetic *s) {
         if (!s)
                 return;
         free(s->files);
+        free(s->pattern);
         free(s);
 }

@@ -13,13 +13,16 @@ from .process import DEADLINE, Process, wait_until
 
 
 class FaultRegistry:
-    def __init__(self, build, folder, layouts=None, synthetic=None, flags=()):
-        """layouts: {repository: folder}; synthetic: {repository: "raw:64MiB:2"}; flags: more of them."""
+    def __init__(self, build, folder, layouts=None, synthetic=None, flags=(), digests=None):
+        """layouts: {repository: folder}; synthetic: {repository: "raw:64MiB:2"}; flags: more of them; digests: {"repository/0":
+        "sha256:…"} that are to be believed, because they would take long to compute."""
         args = [build / "tests/support/fault-registry", "--until-eof", *flags]
         for name, path in (layouts or {}).items():
             args += ["--layout", f"{name}={path}"]
         for name, spec in (synthetic or {}).items():
             args += ["--synthetic", f"{name}={spec}"]
+        for blob, digest in (digests or {}).items():
+            args += ["--digest", f"{blob}={digest}"]
         self.process = Process(args, folder / "registry.log", stdout=subprocess.PIPE, stdin=subprocess.PIPE)
         line = self.process.popen.stdout.readline()
         assert line, f"fault-registry does not start: {self.process.log}"
