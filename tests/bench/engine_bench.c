@@ -4,8 +4,16 @@
  *
  *   engine_bench HOST:PORT/REPOSITORY DIGEST SIZE DIR [raw|tar|gzip|zstd] [KEY=VALUE ...]
  *
- * The registry is asked by plain HTTP. Prints one line of JSON.
+ * The registry is asked by plain HTTP. KEY is a setting, or one of
+ *
+ *   bench.place=null     writes to the disk are left out: they succeed at once (the ring is wrapped for that)
+ *   bench.seconds=N      cancelled then; bench.bytes=SIZE  when so much is verified
+ *   bench.sample=N       a line each N seconds, bench.step=SIZE one each time that so much more is verified:
+ *                        do rate and memory stay what they are?
+ *
+ * Prints JSON, one object a line; the last one is the whole. SIZE may have a unit ("1TiB").
  */
+#include "base/ring.h"
 #include "base/text.h"
 #include "stager/engine.h"
 
@@ -34,11 +42,94 @@ static void on_done(void *userdata, int result, const struct transfer_result *r,
         pthread_cond_signal(&outcome.changed);
 }
 
-static void wait_done(void) {
+static struct {
+        bool nowhere;       /* bench.place=null */
+        int64_t end_ms;     /* bench.seconds; 0: when it is done */
+        uint64_t end_bytes; /* bench.bytes; 0 likewise */
+        int64_t sample_ms;  /* bench.sample; 0: none */
+        uint64_t step;      /* bench.step, bytes; 0: none */
+} options;
+
+/* A write of no bytes takes the same way as any other, but the disk hears nothing of it. */
+void __real_ring_write(struct ring *r, struct ring_op *op, int fd, const void *data, size_t len,
+                       uint64_t offset);
+void __wrap_ring_write(struct ring *r, struct ring_op *op, int fd, const void *data, size_t len,
+                       uint64_t offset);
+int __real_fallocate(int fd, int mode, off_t offset, off_t len);
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t len);
+
+void __wrap_ring_write(struct ring *r, struct ring_op *op, int fd, const void *data, size_t len,
+                       uint64_t offset) {
+        __real_ring_write(r, op, fd, data, options.nowhere ? 0 : len, offset);
+}
+
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t len) {
+        if (!options.nowhere)
+                return __real_fallocate(fd, mode, offset, len);
+        errno = EOPNOTSUPP;
+        return -1;
+}
+
+/* Bytes of memory that are the process's now. */
+static uint64_t resident_bytes(void) {
+        unsigned long long pages = 0;
+        FILE *f = fopen("/proc/self/statm", "r");
+
+        if (f && fscanf(f, "%*u %llu", &pages) != 1)
+                pages = 0;
+        if (f)
+                fclose(f);
+        return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void print_sample(int64_t at_ms, int64_t since_ms, uint64_t done, uint64_t before) {
+        printf("{\"at\":%.1f,\"done\":%" PRIu64 ",\"MiBs\":%.0f,\"rssMiB\":%.1f}\n", (double)at_ms / 1000,
+               done, (double)(done - before) / (double)(at_ms - since_ms + 1) * 1000 / (1 << 20),
+               (double)resident_bytes() / (1 << 20));
+        fflush(stdout);
+}
+
+/* False: it is done. */
+static bool wait_a_moment(void) {
+        struct timespec until;
         LOCK_SCOPE(&outcome.lock);
 
-        while (!outcome.done)
-                pthread_cond_wait(&outcome.changed, &outcome.lock);
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 10 * 1000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        if (!outcome.done)
+                (void)pthread_cond_timedwait(&outcome.changed, &outcome.lock, &until);
+        return !outcome.done;
+}
+
+/* Prints what has to be printed by now. */
+static void sample(int64_t at_ms, uint64_t done) {
+        static int64_t before_ms;
+        static uint64_t before;
+        bool is_time = options.sample_ms > 0 && at_ms >= before_ms + options.sample_ms;
+        bool is_far = options.step > 0 && done >= before + options.step;
+
+        if (!is_time && !is_far)
+                return;
+        print_sample(at_ms, before_ms, done, before);
+        before_ms = at_ms;
+        before = done;
+}
+
+static void wait_done(struct transfer *t) {
+        int64_t start_ms = time_monotonic_ms();
+
+        while (wait_a_moment()) {
+                int64_t at_ms = time_monotonic_ms() - start_ms;
+                struct transfer_progress p;
+
+                transfer_progress(t, &p);
+                sample(at_ms, p.done);
+                if ((options.end_ms > 0 && at_ms >= options.end_ms) ||
+                    (options.end_bytes > 0 && p.done >= options.end_bytes))
+                        transfer_cancel(t);
+        }
 }
 
 static uint64_t written_bytes(void) {
@@ -62,12 +153,14 @@ static void print(struct transfer *t, const char *io, double seconds, uint64_t w
         transfer_progress(t, &p);
         getrusage(RUSAGE_SELF, &u);
         printf("{\"seconds\":%.3f,\"cpu\":%.3f,\"rssMiB\":%.1f,\"io\":\"%s\",\"placed\":%" PRIu64
-               ",\"files\":%" PRIu64 ",\"received\":%" PRIu64 ",\"retries\":%" PRIu64 ",\"written\":%.3f}\n",
+               ",\"files\":%" PRIu64 ",\"done\":%" PRIu64 ",\"received\":%" PRIu64 ",\"retries\":%" PRIu64
+               ",\"written\":%.3f}\n",
                seconds,
                (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
                    (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6,
-               (double)u.ru_maxrss / 1024.0, io, outcome.placed.bytes, outcome.placed.files, p.received,
-               p.retries, outcome.placed.bytes ? (double)written / (double)outcome.placed.bytes : 0.0);
+               (double)u.ru_maxrss / 1024.0, io, outcome.placed.bytes, outcome.placed.files, p.done,
+               p.received, p.retries,
+               outcome.placed.bytes ? (double)written / (double)outcome.placed.bytes : 0.0);
 }
 
 static int run(const struct settings *s, struct transfer_order *o, struct error *e) {
@@ -81,10 +174,34 @@ static int run(const struct settings *s, struct transfer_order *o, struct error 
         r = engine_start(&t, g, o, on_done, e);
         if (r < 0)
                 return r;
-        wait_done();
+        wait_done(t);
         print(t, engine_io(g), (double)(time_monotonic_ns() - start) / 1e9, written_bytes() - before);
         transfer_free(t);
+        if (outcome.result < 0 && outcome.error.kind == ERROR_CANCELLED)
+                return 0; /* we did it */
         return outcome.result < 0 ? error_copy(e, &outcome.error) : 0;
+}
+
+static bool set_option(const char *key, const char *value) {
+        uint64_t n = 0;
+
+        if (strcmp(key, "bench.place") == 0) {
+                options.nowhere = strcmp(value, "null") == 0;
+                return options.nowhere;
+        }
+        if (text_parse_size(&n, value) < 0 || n == 0)
+                return false;
+        if (strcmp(key, "bench.bytes") == 0)
+                options.end_bytes = n;
+        else if (strcmp(key, "bench.seconds") == 0)
+                options.end_ms = (int64_t)n * 1000;
+        else if (strcmp(key, "bench.sample") == 0)
+                options.sample_ms = (int64_t)n * 1000;
+        else if (strcmp(key, "bench.step") == 0)
+                options.step = n;
+        else
+                return false;
+        return true;
 }
 
 static int set(struct settings *s, const char *pair, struct error *e) {
@@ -94,6 +211,8 @@ static int set(struct settings *s, const char *pair, struct error *e) {
         if (!value)
                 return error_set(e, ERROR_INVALID, "%s is not KEY=VALUE", pair);
         *value++ = '\0';
+        if (text_starts_with(key, "bench."))
+                return set_option(key, value) ? 0 : error_set(e, ERROR_INVALID, "%s is not understood", pair);
         return settings_set(s, key, value, e);
 }
 
@@ -122,8 +241,11 @@ static int bench(int argc, char *argv[], struct error *e) {
         _cleanup_(oci_reference_freep) struct oci_reference *reference = NULL;
         _cleanup_(oci_client_freep) struct oci_client *client = NULL;
         _cleanup_(oci_blob_freep) struct oci_blob *blob = NULL;
-        struct transfer_order o = { .size = strtoull(argv[3], NULL, 10) };
+        struct transfer_order o = { 0 };
         int r = settings_new(&s, e);
+
+        if (r == 0 && text_parse_size(&o.size, argv[3]) < 0)
+                r = error_set(e, ERROR_INVALID, "%s is no size", argv[3]);
 
         for (int i = 6; r == 0 && i < argc; i++)
                 r = set(s, argv[i], e);
