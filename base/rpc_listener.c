@@ -5,7 +5,8 @@
  * the umask, and does not tell why a bind failed.
  *
  * Whoever holds the lock file beside the socket owns the path: only then is a socket that exists known to be
- * stale. The kernel drops the lock when we die. The lock file itself stays: removing it would let two
+ * stale. It is replaced by a rename, when the new one listens: a client finds no socket, or one that answers.
+ * The kernel drops the lock when we die. The lock file itself stays: removing it would let two
  * processes lock two different files of one name.
  *
  * One thread accepts. It leaves when the eventfd `stop` becomes readable.
@@ -28,6 +29,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#define HIDDEN_NAME_MAX 60 /* bytes of the socket's name in the name that it has first */
+#define HIDDEN_SIZE (HIDDEN_NAME_MAX + sizeof "..new")
 #define EXHAUSTED_RETRY_MS 100 /* out of descriptors: nothing tells us when there are some again */
 
 struct rpc_listener {
@@ -57,36 +60,66 @@ static int lock_open(const char *path, struct error *e) {
         return take_fd(fd);
 }
 
-/* With the lock held. */
-static int remove_stale(const char *path, struct error *e) {
+/* What is at the path may be replaced if it is a socket: with the lock held that can only be a stale one. */
+static int check_stale(int dir_fd, const char *name, const char *path, struct error *e) {
         struct stat st;
 
-        if (lstat(path, &st) < 0)
+        if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return errno == ENOENT ? 0 : error_errno(e, errno, "cannot look at %s", path);
         if (!S_ISSOCK(st.st_mode))
                 return error_set(e, ERROR_PRECONDITION,
                                  "%s exists and is not a socket: remove it or choose another path", path);
-        if (unlink(path) < 0)
-                return error_errno(e, errno, "cannot remove the old socket %s", path);
         return 0;
 }
 
-static int listen_open(const char *path, struct error *e) {
-        struct sockaddr_un sa = { .sun_family = AF_UNIX };
-        int r = remove_stale(path, e);
+static int open_directory(const char *path, struct error *e) {
+        int len = (int)(path_base(path) - path);
+        char dir[PATH_MAX];
 
-        if (r < 0)
-                return r;
+        snprintf(dir, sizeof dir, "%.*s", len > 0 ? len : 1, len > 0 ? path : ".");
+        int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        return fd < 0 ? error_errno(e, errno, "cannot open the directory of %s", path) : fd;
+}
+
+/* Under @hidden; the kernel is told a path to it that is short enough, whatever the directory's is. */
+static int listen_hidden(int dir_fd, const char *hidden, const char *path, struct error *e) {
+        struct sockaddr_un sa = { .sun_family = AF_UNIX };
         _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
         if (fd < 0)
                 return error_errno(e, errno, "cannot make a socket");
-        memcpy(sa.sun_path, path, strlen(path) + 1);
+        snprintf(sa.sun_path, sizeof sa.sun_path, "/proc/self/fd/%d/%s", dir_fd, hidden);
+        (void)unlinkat(dir_fd, hidden, 0); /* of a process that died on the way */
         /* The mode before the name: there is no moment at which others could connect. */
         if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&sa, sizeof sa) < 0)
                 return error_errno(e, errno, "cannot bind %s", path);
         if (listen(fd, SOMAXCONN) < 0) {
-                r = error_errno(e, errno, "cannot listen on %s", path);
-                (void)unlink(path);
+                int r = error_errno(e, errno, "cannot listen on %s", path);
+
+                (void)unlinkat(dir_fd, hidden, 0);
+                return r;
+        }
+        return take_fd(fd);
+}
+
+/* Who sees the socket can connect: it gets its name when it listens. */
+static int listen_open(const char *path, struct error *e) {
+        const char *name = path_base(path);
+        char hidden[HIDDEN_SIZE];
+
+        snprintf(hidden, sizeof hidden, ".%.*s.new", HIDDEN_NAME_MAX, name);
+        _cleanup_close_ int dir_fd = open_directory(path, e);
+        if (dir_fd < 0)
+                return dir_fd;
+        int r = check_stale(dir_fd, name, path, e);
+        if (r < 0)
+                return r;
+        _cleanup_close_ int fd = listen_hidden(dir_fd, hidden, path, e);
+        if (fd < 0)
+                return fd;
+        if (renameat(dir_fd, hidden, dir_fd, name) < 0) {
+                r = error_errno(e, errno, "cannot name the socket %s", path);
+                (void)unlinkat(dir_fd, hidden, 0);
                 return r;
         }
         return take_fd(fd);

@@ -4,12 +4,13 @@
  * `Echo` answers with its reference, `Block` waits until the test lets go or the call is cancelled, `Count`
  * streams.
  */
-/* WRAP: calloc */
+/* WRAP: calloc listen */
 #include "base/rpc_client.h"
 #include "base/rpc_internal.h"
 #include "tests/unit/test.h"
 
 #include "base/metrics.h"
+#include "base/path.h"
 #include "base/text.h"
 #include "proto/modelstage.pb-c.h"
 
@@ -650,6 +651,99 @@ static int bind_to(const char *path) {
         return fd;
 }
 
+static ino_t inode_of(const char *path) {
+        struct stat st;
+
+        return lstat(path, &st) < 0 ? 0 : st.st_ino;
+}
+
+int __real_listen(int fd, int backlog);
+int __wrap_listen(int fd, int backlog);
+
+static const char *watched_path;          /* what is at it when listen() is called… */
+static ino_t before_listen, after_listen; /* …and when it has returned */
+static int listen_error;                  /* errno of its failure; 0: it does not fail */
+
+int __wrap_listen(int fd, int backlog) {
+        if (listen_error) {
+                errno = listen_error;
+                return -1;
+        }
+        if (watched_path)
+                before_listen = inode_of(watched_path);
+        int r = __real_listen(fd, backlog);
+        if (watched_path)
+                after_listen = inode_of(watched_path);
+        return r;
+}
+
+static void test_socket_that_does_not_listen_yet_is_not_seen(void **state) {
+        struct fixture *f = *state;
+
+        watched_path = f->path;
+        before_listen = after_listen = 1;
+        serve(f, 1000);
+        assert_int_equal(before_listen, 0);
+        assert_int_equal(after_listen, 0);
+        assert_true(inode_of(f->path) != 0);
+        stop(f);
+
+        close(bind_to(f->path)); /* a stale one stays until it is replaced */
+        ino_t stale = inode_of(f->path);
+        serve(f, 1000);
+        watched_path = NULL;
+        assert_int_equal(before_listen, stale);
+        assert_int_equal(after_listen, stale);
+        assert_true(inode_of(f->path) != stale);
+        assert_ok(call(f, "/test.Test/Echo", "x"));
+}
+
+static void test_nothing_is_left_of_a_socket_that_could_not_listen(void **state) {
+        struct fixture *f = *state;
+        const struct rpc_server_options o = { .socket_path = f->path };
+        struct rpc_server *s = NULL;
+        char hidden[128];
+
+        snprintf(hidden, sizeof hidden, "%s/.x.sock.new", f->dir);
+        listen_error = EADDRINUSE;
+        assert_true(rpc_server_new(&s, &o, &err) < 0);
+        listen_error = 0;
+        assert_non_null(strstr(err.text, f->path));
+        assert_int_equal(inode_of(f->path), 0);
+        assert_int_equal(inode_of(hidden), 0);
+
+        close(bind_to(hidden)); /* as a daemon leaves it that was killed before the rename */
+        serve(f, 1000);
+        assert_ok(call(f, "/test.Test/Echo", "x"));
+        assert_int_equal(inode_of(hidden), 0);
+}
+
+/* As long as the kernel allows for the path itself, in a directory or by its own name. */
+static void test_longest_path_works(void **state) {
+        struct fixture *f = *state;
+        const int longest = (int)sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+        char dir[128], path[256], lock[512];
+        int n = snprintf(dir, sizeof dir, "%s/", f->dir);
+
+        for (unsigned name = 1; name <= 70; name += 69) { /* of one character, and cut in the hidden name */
+                int pad = longest - 1 - n - (int)name;
+
+                snprintf(dir + n, sizeof dir - (size_t)n, "%0*d", pad, 0);
+                assert_int_equal(mkdir(dir, 0700), 0);
+                snprintf(path, sizeof path, "%s/%0*d", dir, (int)name, 0);
+                assert_int_equal(strlen(path), longest);
+                const struct rpc_server_options o = { .socket_path = path };
+                struct rpc_server *s;
+                assert_ok(rpc_server_new(&s, &o, &err));
+                assert_true(inode_of(path) != 0);
+                rpc_server_free(s);
+                assert_int_equal(inode_of(path), 0);
+                snprintf(lock, sizeof lock, "%s/.%s.lock", dir, path_base(path));
+                assert_int_equal(unlink(lock), 0);
+                assert_int_equal(rmdir(dir), 0);
+        }
+}
+
 static void test_stale_socket_is_replaced(void **state) {
         struct fixture *f = *state;
 
@@ -738,6 +832,9 @@ int main(void) {
                 T(test_path_of_a_live_server_is_not_taken),
                 T_IDLE(test_file_that_is_no_socket_is_kept),
                 T_IDLE(test_stale_socket_is_replaced),
+                T_IDLE(test_socket_that_does_not_listen_yet_is_not_seen),
+                T_IDLE(test_nothing_is_left_of_a_socket_that_could_not_listen),
+                T_IDLE(test_longest_path_works),
                 T_IDLE(test_too_long_path_is_invalid),
                 T(test_socket_is_for_its_owner_only),
                 T(test_other_users_are_not_let_in),
