@@ -8,7 +8,8 @@
  *
  *   bench.place=null     writes to the disk are left out: they succeed at once (the ring is wrapped for that)
  *   bench.seconds=N      cancelled then; bench.bytes=SIZE  when so much is verified
- *   bench.sample=SIZE    a line each time so much more is verified: do rate and memory stay what they are?
+ *   bench.sample=N       a line each N seconds, bench.step=SIZE one each time that so much more is verified:
+ *                        do rate and memory stay what they are?
  *
  * Prints JSON, one object a line; the last one is the whole. SIZE may have a unit ("1TiB").
  */
@@ -45,7 +46,8 @@ static struct {
         bool nowhere;       /* bench.place=null */
         int64_t end_ms;     /* bench.seconds; 0: when it is done */
         uint64_t end_bytes; /* bench.bytes; 0 likewise */
-        uint64_t sample;    /* bench.sample, bytes; 0: none */
+        int64_t sample_ms;  /* bench.sample; 0: none */
+        uint64_t step;      /* bench.step, bytes; 0: none */
 } options;
 
 /* A write of no bytes takes the same way as any other, but the disk hears nothing of it. */
@@ -105,8 +107,10 @@ static bool wait_a_moment(void) {
 static void sample(int64_t at_ms, uint64_t done) {
         static int64_t before_ms;
         static uint64_t before;
+        bool is_time = options.sample_ms > 0 && at_ms >= before_ms + options.sample_ms;
+        bool is_far = options.step > 0 && done >= before + options.step;
 
-        if (options.sample == 0 || done < before + options.sample)
+        if (!is_time && !is_far)
                 return;
         print_sample(at_ms, before_ms, done, before);
         before_ms = at_ms;
@@ -192,7 +196,9 @@ static bool set_option(const char *key, const char *value) {
         else if (strcmp(key, "bench.seconds") == 0)
                 options.end_ms = (int64_t)n * 1000;
         else if (strcmp(key, "bench.sample") == 0)
-                options.sample = n;
+                options.sample_ms = (int64_t)n * 1000;
+        else if (strcmp(key, "bench.step") == 0)
+                options.step = n;
         else
                 return false;
         return true;

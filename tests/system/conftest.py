@@ -80,7 +80,7 @@ class Lifetime:
         return self.started[-1]
 
     def registry(self, layouts=None, synthetic=None, digests=None, **knobs):
-        registry = FaultRegistry(self.build, self.folder(), layouts, synthetic, digests)
+        registry = FaultRegistry(self.build, self.folder(), layouts, synthetic, digests=digests)
         self.started.append(registry)
         if knobs:
             registry.set(**knobs)

@@ -125,6 +125,6 @@ def test_a_tebibyte_takes_no_more_memory_than_a_gibibyte(build, life, sanitized)
 def test_memory_does_not_grow_while_it_runs(build, life, sanitized):
     if sanitized:
         pytest.skip("a sanitizer has its own memory")
-    samples = Bench(build, life, {"huge": "1TiB"}).run("huge", "bench.bytes=3GiB", "bench.sample=256MiB")[:-1]
+    samples = Bench(build, life, {"huge": "1TiB"}).run("huge", "bench.bytes=3GiB", "bench.step=256MiB")[:-1]
     assert len(samples) >= 10
     assert max(s["rssMiB"] for s in samples) <= samples[2]["rssMiB"] + 4, samples

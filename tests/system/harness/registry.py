@@ -13,9 +13,9 @@ from .process import DEADLINE, Process, wait_until
 
 
 class FaultRegistry:
-    def __init__(self, build, folder, layouts=None, synthetic=None, digests=None, flags=()):
-        """layouts: {repository: folder}; synthetic: {repository: "raw:64MiB:2"}; digests: {"repository/0": "sha256:…"} that are
-        to be believed, because they would take long to compute; flags: more of them."""
+    def __init__(self, build, folder, layouts=None, synthetic=None, flags=(), digests=None):
+        """layouts: {repository: folder}; synthetic: {repository: "raw:64MiB:2"}; flags: more of them; digests: {"repository/0":
+        "sha256:…"} that are to be believed, because they would take long to compute."""
         args = [build / "tests/support/fault-registry", "--until-eof", *flags]
         for name, path in (layouts or {}).items():
             args += ["--layout", f"{name}={path}"]
