@@ -57,6 +57,15 @@ def test_faults_are_put_beside_the_clean_run(build, life):
 
 
 @pytest.mark.slow
+def test_a_tebibyte_goes_nowhere(build, life):
+    folder = life.folder()
+    status, said, found = bench(build, folder, "--peers", "none", "--scenario", "10")
+    assert status == 0, said
+    far, near = found["tebibyte"]["medians"]["ours: 1 TiB"], found["tebibyte"]["medians"]["ours: 1 GiB"]
+    assert far["fetched"] >= 256 << 20 and near["fetched"] == 256 << 20
+
+
+@pytest.mark.slow
 def test_a_killed_daemon_is_started_again(build, life):
     folder = life.folder()
     _, said, found = bench(build, folder, "--peers", "none", "--scenario", "ends")
