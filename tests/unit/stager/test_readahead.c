@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* WRAP: cache_model_find cache_model_files memory_look sendfile metric_change */
+/* The decisions, the reading of files in a folder, and the thread with a cache and a memory of the test's own. */
 #include "tests/unit/test.h"
 
+#include "base/metrics.h"
 #include "base/path.h"
 #include "stager/readahead.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -216,6 +220,264 @@ static void test_files_that_are_missing_or_short(void **state) {
         assert_true(is_warm(w, 0) && is_warm(w, 4));
 }
 
+/* ---- the thread ---- */
+
+/* What the thread is told, and what it has done; `lock` guards all of it. */
+static struct {
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        const char *path; /* of every model */
+        bool is_known;    /* there are models */
+        struct memory_room room;
+        void (*on_step)(unsigned n); /* before the n-th sendfile() */
+        unsigned steps, models;      /* models: those that were looked for */
+        struct digest last;
+        unsigned ended; /* models that have been counted */
+        uint64_t read, stopped, no_room;
+} stage = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+
+int __wrap_cache_model_find(struct cache *c, const struct digest *key, struct cache_model **ret);
+int __wrap_cache_model_files(struct cache *c, const struct digest *key, struct cache_file **ret,
+                             size_t *ret_n, struct error *e);
+int __wrap_memory_look(struct memory_room *ret, const char *root);
+ssize_t __real_sendfile(int out, int in, off_t *offset, size_t count);
+ssize_t __wrap_sendfile(int out, int in, off_t *offset, size_t count);
+void __wrap_metric_change(enum metric id, double delta, const char *const *labels);
+
+int __wrap_cache_model_find(struct cache *c, const struct digest *key, struct cache_model **ret) {
+        LOCK_SCOPE(&stage.lock);
+
+        (void)c;
+        stage.models++;
+        stage.last = *key;
+        pthread_cond_broadcast(&stage.changed);
+        if (!stage.is_known)
+                return -ENOENT;
+        *ret = calloc(1, sizeof **ret);
+        (*ret)->path = strdup(stage.path);
+        (*ret)->reference = strdup("registry.example.com/model:1");
+        return 0;
+}
+
+int __wrap_cache_model_files(struct cache *c, const struct digest *key, struct cache_file **ret,
+                             size_t *ret_n, struct error *e) {
+        struct cache_file *list = calloc(N_FILES, sizeof *list);
+
+        (void)c, (void)key, (void)e;
+        for (size_t i = 0; i < N_FILES; i++)
+                list[i] = (struct cache_file){ .path = strdup(files[i].path), .size = files[i].size };
+        *ret = list;
+        *ret_n = N_FILES;
+        return 0;
+}
+
+int __wrap_memory_look(struct memory_room *ret, const char *root) {
+        LOCK_SCOPE(&stage.lock);
+
+        (void)root;
+        *ret = stage.room;
+        return 0;
+}
+
+ssize_t __wrap_sendfile(int out, int in, off_t *offset, size_t count) {
+        unsigned n;
+
+        {
+                LOCK_SCOPE(&stage.lock);
+                n = ++stage.steps;
+                pthread_cond_broadcast(&stage.changed);
+        }
+        if (stage.on_step)
+                stage.on_step(n);
+        return __real_sendfile(out, in, offset, count);
+}
+
+void __wrap_metric_change(enum metric id, double delta, const char *const *labels) {
+        LOCK_SCOPE(&stage.lock);
+
+        assert_int_equal(id, METRIC_READAHEAD_BYTES);
+        if (strcmp(labels[0], "read") == 0)
+                stage.read += (uint64_t)delta;
+        else if (strcmp(labels[0], "stopped") == 0)
+                stage.stopped += (uint64_t)delta;
+        else if (strcmp(labels[0], "no_room") == 0) { /* the last one */
+                stage.no_room += (uint64_t)delta;
+                stage.ended++;
+        } else
+                fail();
+        pthread_cond_broadcast(&stage.changed);
+}
+
+static void wait_for(const unsigned *counter, unsigned n) {
+        LOCK_SCOPE(&stage.lock);
+
+        while (*counter < n)
+                pthread_cond_wait(&stage.changed, &stage.lock);
+}
+
+static struct readahead *begin(struct world *w, const char *policy) {
+        static struct settings s;
+        struct readahead *r;
+        struct error e;
+
+        stage.path = w->dir;
+        stage.is_known = true;
+        stage.room = (struct memory_room){ .whole = 100 * GIB, .room = 100 * GIB };
+        stage.on_step = NULL;
+        stage.steps = stage.models = stage.ended = 0;
+        stage.read = stage.stopped = stage.no_room = 0;
+        s.engine.readahead = (char *)policy;
+        assert_int_equal(readahead_new(&r, &s, NULL, &e), 0);
+        return r;
+}
+
+static struct digest key_of(uint8_t n) {
+        struct digest d;
+
+        assert_int_equal(digest_of(&d, &n, 1), 0);
+        return d;
+}
+
+static void add(struct readahead *r, uint8_t n) {
+        struct digest key = key_of(n);
+
+        readahead_add(r, &key);
+}
+
+static void test_a_model_that_was_added_is_read(void **state) {
+        struct world *w = *state;
+        struct readahead *r = begin(w, "auto");
+
+        add(r, 1);
+        wait_for(&stage.ended, 1);
+        readahead_free(r);
+        assert_int_equal(stage.read, ALL);
+        assert_int_equal(stage.stopped + stage.no_room, 0);
+        for (size_t i = 0; i < N_FILES; i++)
+                assert_true(is_warm(w, i));
+}
+
+static void test_a_model_without_room_is_left_alone(void **state) {
+        struct readahead *r = begin(*state, "auto");
+
+        stage.room.room = 2 * ALL;
+        stage.room.whole = 3 * ALL;
+        add(r, 1);
+        wait_for(&stage.ended, 1);
+        readahead_free(r);
+        assert_int_equal(stage.no_room, ALL);
+        assert_int_equal(stage.read + stage.stopped, 0);
+}
+
+static void test_a_model_that_is_gone_is_no_trouble(void **state) {
+        struct readahead *r = begin(*state, "on");
+
+        stage.is_known = false;
+        add(r, 1);
+        add(r, 2);
+        wait_for(&stage.models, 2);
+        readahead_free(r);
+        assert_int_equal(stage.ended, 0);
+}
+
+static void test_off_has_no_thread(void **state) {
+        struct readahead *r = begin(*state, "off");
+
+        add(r, 1);
+        readahead_free(r);
+        assert_int_equal(stage.models, 0);
+}
+
+static char away[80];
+
+static void remove_model(unsigned n) {
+        if (n == 2)
+                assert_int_equal(rename(stage.path, away), 0);
+}
+
+static void test_a_model_that_is_removed_is_read_no_further(void **state) {
+        struct world *w = *state;
+        struct readahead *r = begin(w, "on");
+
+        snprintf(away, sizeof away, "%s.away", w->dir);
+        stage.on_step = remove_model;
+        add(r, 1);
+        wait_for(&stage.ended, 1);
+        readahead_free(r);
+        assert_int_equal(rename(away, w->dir), 0);
+        assert_int_equal(stage.steps, 2);
+        assert_int_equal(stage.read, 16 * MIB);
+        assert_int_equal(stage.stopped, ALL - 16 * MIB);
+}
+
+static void fill_memory(unsigned n) {
+        LOCK_SCOPE(&stage.lock);
+
+        if (n == 1)
+                stage.room.room = stage.room.whole / 100 * 9;
+}
+
+static void test_it_stops_when_memory_gets_short(void **state) {
+        struct readahead *r = begin(*state, "on");
+
+        stage.on_step = fill_memory;
+        add(r, 1);
+        wait_for(&stage.ended, 1);
+        readahead_free(r);
+        assert_int_equal(stage.read, 8 * MIB);
+        assert_int_equal(stage.stopped, ALL - 8 * MIB);
+}
+
+static unsigned gate; /* steps that may pass; guarded by stage.lock */
+
+static void wait_at_gate(unsigned n) {
+        LOCK_SCOPE(&stage.lock);
+
+        while (n > gate)
+                pthread_cond_wait(&stage.changed, &stage.lock);
+}
+
+static void open_gate(void) {
+        LOCK_SCOPE(&stage.lock);
+
+        gate = UINT32_MAX;
+        pthread_cond_broadcast(&stage.changed);
+}
+
+/* Behind one that is being read: those that wait are read once, in order; of too many the oldest are left out. */
+static void test_one_model_at_a_time(void **state) {
+        struct readahead *r = begin(*state, "on");
+        struct digest last = key_of(29);
+
+        gate = 0;
+        stage.on_step = wait_at_gate;
+        add(r, 1);
+        wait_for(&stage.steps, 1);
+        for (uint8_t n = 1; n < 30; n++)
+                add(r, n), add(r, n);
+        assert_int_equal(stage.models, 1);
+        open_gate();
+        wait_for(&stage.ended, 16);
+        readahead_free(r);
+        assert_int_equal(stage.models, 16); /* the first, and the last 15 */
+        assert_int_equal(stage.read, 16 * ALL);
+        assert_true(digest_equal(&stage.last, &last));
+}
+
+static void test_freeing_ends_what_is_under_way(void **state) {
+        struct readahead *r = begin(*state, "on");
+
+        gate = 0;
+        stage.on_step = wait_at_gate;
+        add(r, 1);
+        add(r, 2);
+        wait_for(&stage.steps, 1);
+        open_gate();
+        readahead_free(r);
+        assert_int_equal(stage.read + stage.stopped, stage.ended * ALL);
+        assert_true(stage.ended >= 1);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_auto_reads_what_fits_comfortably),
@@ -228,6 +490,15 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_the_budget_ends_within_a_file, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_it_stops_when_it_is_told_to, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_files_that_are_missing_or_short, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_model_that_was_added_is_read, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_model_without_room_is_left_alone, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_model_that_is_gone_is_no_trouble, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_off_has_no_thread, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_model_that_is_removed_is_read_no_further, set_up,
+                                                tear_down),
+                cmocka_unit_test_setup_teardown(test_it_stops_when_memory_gets_short, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_one_model_at_a_time, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_freeing_ends_what_is_under_way, set_up, tear_down),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
