@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs that a test starts: their output goes to a file, they end with the test, nobody waits without a deadline."""
+import contextlib
 import ctypes
 import os
 import signal
@@ -76,12 +77,14 @@ class Process:
         """The TCP port that the process listens on, or None: it may have asked the kernel for any."""
         inodes = set()
         try:
-            for fd in os.listdir(f"/proc/{self.pid}/fd"):
+            descriptors = os.listdir(f"/proc/{self.pid}/fd")
+        except OSError:
+            return None
+        for fd in descriptors:
+            with contextlib.suppress(OSError):  # closed meanwhile
                 target = os.readlink(f"/proc/{self.pid}/fd/{fd}")
                 if target.startswith("socket:["):
                     inodes.add(target[8:-1])
-        except OSError:
-            return None
         for table in ("/proc/net/tcp", "/proc/net/tcp6"):
             if not os.path.exists(table):
                 continue
