@@ -18,7 +18,7 @@ def medians(runs):
         good = entry.pop("runs")
         keys = set().union(*good) if good else ()
         found[label] = {key: statistics.median(g[key] for g in good if key in g) for key in keys}
-        found[label].update(n=len(good), failed=entry["failed"][:1])
+        found[label].update(n=len(good), failed=entry["failed"])
     return found
 
 
@@ -64,7 +64,10 @@ def _ends(found, name, artifact):
     verdicts = []
     for end in ("killed", "registry away"):
         one = found.get(f"{name}: {end}")
-        if one and one["n"]:
+        if not one:
+            continue
+        verdicts.append(_verdict(f"{end}: runs that complete, %", 100 * one["n"] / (one["n"] + len(one["failed"])), least=100))
+        if one["n"]:
             again = one["fetched"] - artifact.wire - ARENA
             verdicts.append(_verdict(f"{end}: fetched again beyond the window, %", max(0, 100 * again / artifact.wire), most=1))
     return verdicts

@@ -106,7 +106,7 @@ def _soci(downloads):
   host = "http://@REG@"
   insecure = true
 """
-    return Tool(f"SOCI parallel, {downloads} connections", kinds=("car", "gzip", "zstd", "small"),
+    return Tool(f"SOCI ({downloads} connections)", kinds=("car", "gzip", "zstd", "small"),
                 needs=("soci-snapshotter-grpc", "containerd", "ctr"), config={"config": config, "soci.toml": soci},
                 daemon="rm -f $WORK/soci.sock; soci-snapshotter-grpc --address $WORK/soci.sock --root $WORK/soci --config $WORK/soci.toml "
                        "--log-level warn & exec containerd -c $WORK/config -l warn",
@@ -128,26 +128,26 @@ def peers(data):
     kit = "kit --config $WORK/k --progress none"
     return [
         _containerd("containerd", 3, 0, 1),
-        _containerd("containerd, 8 ranges", 8, 8 << 20, 4),
-        _containerd("containerd, 16 ranges", 16, 16 << 20, 4),
+        _containerd("containerd (8 ranges)", 8, 8 << 20, 4),
+        _containerd("containerd (16 ranges)", 16, 16 << 20, 4),
         _soci(10),
         _soci(20),
-        Tool("crane export, tar", CARS, f"set -o pipefail; crane export --insecure $REF - | {UNTAR}", "models", ("crane", "tar")),
-        Tool("skopeo to dir, tar", CARS, f"{SKOPEO} dir:$WORK/d && for l in $({LAYERS}); do {UNTAR} -f $WORK/d/$l || exit 1; rm $WORK/d/$l; done",
+        Tool("crane export + tar", CARS, f"set -o pipefail; crane export --insecure $REF - | {UNTAR}", "models", ("crane", "tar")),
+        Tool("skopeo to dir + tar", CARS, f"{SKOPEO} dir:$WORK/d && for l in $({LAYERS}); do {UNTAR} -f $WORK/d/$l || exit 1; rm $WORK/d/$l; done",
              "models", ("skopeo", "tar")),
         Tool("skopeo to containers-storage", CARS, f'{SKOPEO} "containers-storage:[overlay@$DEST/root+$DEST/run]bench:latest" && '
              "ln -s $DEST/root/overlay/*/diff $DEST/product", "product/models", ("skopeo",)),
         Tool("KServe fetch", ("car", "gzip", "small", "quarter"), "KSERVE_OCI_INSECURE_REGISTRY=true "
              f"{kserve} -c 'import sys; from kserve_storage import Storage; Storage.download(*sys.argv[1:])' oci://$REF $DEST/models",
              "models", (str(kserve),), verifies=False),
-        Tool("libarchive's own filters", ("gzip", "zstd", "car", "small"), "set -o pipefail; curl -sfL $BLOB | $BUILD/tests/bench/bench_untar $DEST",
+        Tool("libarchive's own filters", ("gzip", "zstd"), "set -o pipefail; curl -sfL $BLOB | $BUILD/tests/bench/bench_untar $DEST",
              "models", ("curl",), verifies=False),
         Tool("modctl", ("pack",), f"{modctl} --extract-from-remote --extract-dir $DEST/m $REF", "m", ("modctl",), verifies=False),
-        Tool("modctl, 16 at a time", ("pack",), f"{modctl} --concurrency 16 --extract-from-remote --extract-dir $DEST/m $REF", "m", ("modctl",),
+        Tool("modctl (16 at a time)", ("pack",), f"{modctl} --concurrency 16 --extract-from-remote --extract-dir $DEST/m $REF", "m", ("modctl",),
              verifies=False),
         Tool("oras pull", ("pack",), "oras pull --no-tty --plain-http -o $DEST/m $REF", "m", ("oras",), artifact="files"),
-        Tool("oras pull, 16 at a time", ("pack",), "oras pull --no-tty --plain-http --concurrency 16 -o $DEST/m $REF", "m", ("oras",),
+        Tool("oras pull (16 at a time)", ("pack",), "oras pull --no-tty --plain-http --concurrency 16 -o $DEST/m $REF", "m", ("oras",),
              artifact="files"),
-        Tool("kit pull, unpack", ("kit",), f"{kit} pull --plain-http $REF && {kit} unpack -d $DEST/m $REF", "m", ("kit",)),
+        Tool("kit pull + unpack", ("kit",), f"{kit} pull --plain-http $REF && {kit} unpack -d $DEST/m $REF", "m", ("kit",)),
         Tool("kit unpack from the registry", ("kit",), f"{kit} unpack --plain-http -d $DEST/m $REF", "m", ("kit",), verifies=False),
     ]
