@@ -73,6 +73,15 @@ static int take_bool(const struct settings_state *state, bool *ret, const char *
         return 0;
 }
 
+/* Missing is 0. */
+static int take_size(const struct settings_state *state, uint64_t *ret, const char *text, const char *key,
+                     struct error *e) {
+        text = given(state, key, text);
+        if (text && text_parse_size(ret, text) < 0)
+                return settings_invalid(state, key, e, "\"%.100s\" is not a size", text);
+        return 0;
+}
+
 static int out_of_memory(const struct settings_state *state, struct error *e) {
         return error_errno(e, ENOMEM, "cannot read %s", state->file);
 }
@@ -144,19 +153,21 @@ static int take_headers(const struct settings_state *state, struct settings_regi
 
 static int take_registry(const struct settings_state *state, struct settings_registry *r,
                          const struct settings_raw_registry *raw, unsigned i, struct error *e) {
-        char key[32], bool_key[64], file_key[64];
+        char key[32], bool_key[64], file_key[64], size_key[64];
         const char *ca_file;
 
         snprintf(key, sizeof key, "registries[%u]", i);
         snprintf(bool_key, sizeof bool_key, "%s.plainHttp", key);
         snprintf(file_key, sizeof file_key, "%s.caFile", key);
+        snprintf(size_key, sizeof size_key, "%s.bandwidth", key);
         if (!raw->host || !*raw->host)
                 return settings_invalid(state, key, e, "has no host");
         ca_file = given(state, file_key, raw->ca_file);
         if (!copy_text(&r->host, raw->host) || !copy_list(&r->mirrors, raw->mirrors, raw->mirrors_count) ||
             !copy_text(&r->ca_file, ca_file && *ca_file ? ca_file : NULL))
                 return out_of_memory(state, e);
-        if (take_bool(state, &r->plain_http, raw->plain_http, bool_key, e) < 0)
+        if (take_bool(state, &r->plain_http, raw->plain_http, bool_key, e) < 0 ||
+            take_size(state, &r->bandwidth, raw->bandwidth, size_key, e) < 0)
                 return -EINVAL;
         return take_headers(state, r, i, e);
 }

@@ -23,7 +23,7 @@ struct settings_raw_policy {
 };
 
 struct settings_raw_registry {
-        char *host, *ca_file, *plain_http;
+        char *host, *ca_file, *plain_http, *bandwidth;
         char **mirrors;
         unsigned mirrors_count;
 };

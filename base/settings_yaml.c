@@ -45,6 +45,7 @@ static const cyaml_schema_field_t registry_fields[] = {
         TEXT_FIELD("host", struct settings_raw_registry, host),
         TEXT_FIELD("caFile", struct settings_raw_registry, ca_file),
         TEXT_FIELD("plainHttp", struct settings_raw_registry, plain_http),
+        TEXT_FIELD("bandwidth", struct settings_raw_registry, bandwidth),
         CYAML_FIELD_SEQUENCE("mirrors", OPTIONAL, struct settings_raw_registry, mirrors, &text_value, 0,
                              CYAML_UNLIMITED),
         CYAML_FIELD_IGNORE("headers", CYAML_FLAG_OPTIONAL), /* any keys: taken from the places */

@@ -40,14 +40,45 @@ static struct transfer *unlink_queued(struct engine *g, struct transfer **link) 
         return t;
 }
 
+/* Transfers of @group that run. Lock held. */
+static unsigned running_of(const struct engine *g, uint64_t group) {
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < ENGINE_BLOB_THREADS; i++)
+                n += group != 0 && g->running[i] && g->running[i]->order.group == group;
+        return n;
+}
+
+/* Whose turn it is: a volume's, for which the last thread is kept; then the job's that has the fewest at
+ * work; then the one's that came first. NULL: nobody's. Lock held. */
+static struct transfer **next_queued(struct engine *g) {
+        struct transfer **best = NULL;
+        unsigned n_warm = 0;
+
+        for (unsigned i = 0; i < ENGINE_BLOB_THREADS; i++)
+                n_warm += g->running[i] && !g->running[i]->fetch.urgent;
+        for (struct transfer **link = &g->queue; *link; link = &(*link)->next) {
+                const struct transfer *t = *link, *b = best ? *best : NULL;
+
+                if (!t->fetch.urgent && n_warm >= ENGINE_WARM_THREADS && !g->stopping)
+                        continue;
+                if (!b || t->fetch.urgent > b->fetch.urgent ||
+                    (t->fetch.urgent == b->fetch.urgent &&
+                     running_of(g, t->order.group) < running_of(g, b->order.group)))
+                        best = link;
+        }
+        return best;
+}
+
 static struct transfer *take_next(struct engine *g, unsigned place) {
+        struct transfer **link;
         LOCK_SCOPE(&g->lock);
 
-        while (!g->queue && !g->stopping)
+        while (!(link = next_queued(g)) && !g->stopping)
                 pthread_cond_wait(&g->queued, &g->lock);
-        if (!g->queue)
+        if (!link)
                 return NULL;
-        struct transfer *t = unlink_queued(g, &g->queue);
+        struct transfer *t = unlink_queued(g, link);
         g->running[place] = t;
         t->started = true;
         if (g->stopping)
@@ -72,6 +103,7 @@ static struct transfer *take_cancelled(struct engine *g) {
 static void leave(struct engine *g, unsigned place) {
         LOCK_SCOPE(&g->lock);
         g->running[place] = NULL;
+        pthread_cond_broadcast(&g->queued); /* what waits may run now */
 }
 
 struct blob_thread {
@@ -160,7 +192,10 @@ int engine_new(struct engine **ret, const struct settings *s, struct error *e) {
         int r = arena_new(&g->arena, s->engine.memory, ENGINE_BLOB_THREADS, e);
         if (r < 0)
                 return r;
-        r = reactor_new(&g->reactor, s, g->arena, e);
+        g->hosts = hosts_new();
+        if (!g->hosts)
+                return error_errno(e, ENOMEM, "start the engine");
+        r = reactor_new(&g->reactor, s, g->arena, g->hosts, e);
         if (r < 0)
                 return r;
         r = digester_new(&g->digester, digester_threads(cores(), ENGINE_BLOB_THREADS),
@@ -193,6 +228,7 @@ void engine_free(struct engine *g) {
         digester_free(g->digester);
         reactor_free(g->reactor);
         arena_free(g->arena);
+        hosts_unref(g->hosts);
         pthread_cond_destroy(&g->queued);
         pthread_mutex_destroy(&g->lock);
         free(g);
@@ -204,6 +240,10 @@ const char *engine_io(const struct engine *g) {
 
 int64_t engine_silent_ms(const struct engine *g) {
         return reactor_silent_ms(g->reactor);
+}
+
+struct hosts *engine_hosts(struct engine *g) {
+        return g->hosts;
 }
 
 static void enqueue(struct engine *g, struct transfer *t) {
@@ -231,6 +271,8 @@ int engine_start(struct transfer **ret, struct engine *g, const struct transfer_
         digest_task_init(&t->digest, g->digester, &t->window, &t->verified);
         regions_init(&t->regions);
         fetch_init(&t->fetch, g->arena, &t->window, &t->regions, order->source, order->size);
+        t->fetch.urgent = order->urgent;
+        t->fetch.group = order->group;
         t->placer = (struct placer){
                 .reactor = g->reactor,
                 .arena = g->arena,
@@ -258,6 +300,16 @@ void transfer_progress(struct transfer *t, struct transfer_progress *ret) {
         fetch_copy_host(&t->fetch, ret->host, sizeof ret->host);
         if (!oci_blob_trouble(t->order.source, ret->trouble, sizeof ret->trouble))
                 fetch_copy_trouble(&t->fetch, ret->trouble);
+}
+
+void transfer_set_urgent(struct transfer *t) {
+        if (atomic_exchange(&t->fetch.urgent, true))
+                return;
+        {
+                LOCK_SCOPE(&t->engine->lock);
+                pthread_cond_broadcast(&t->engine->queued); /* there may be a thread for it now */
+        }
+        reactor_wake(t->engine->reactor);
 }
 
 void transfer_cancel(struct transfer *t) {

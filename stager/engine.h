@@ -15,6 +15,7 @@
 #include "base/settings.h"
 #include "oci/blob.h"
 #include "oci/plan.h"
+#include "stager/hosts.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,6 +26,7 @@ void engine_free(struct engine *g); /* running transfers end with ERROR_CANCELLE
 DEFINE_CLEANUP(struct engine *, engine_free);
 const char *engine_io(const struct engine *g);    /* "uring" or "posix" */
 int64_t engine_silent_ms(const struct engine *g); /* reactor_silent_ms() */
+struct hosts *engine_hosts(struct engine *g);     /* what is learned of hosts */
 
 /* What the blob is and where it goes. Everything is borrowed until the transfer is done. */
 struct transfer_order {
@@ -33,9 +35,11 @@ struct transfer_order {
         uint64_t size;        /* of them, exact */
         enum plan_packing packing;
         enum plan_codec codec;
-        int dir_fd;    /* PLAN_RAW: the file "blob" is made in it; PLAN_TAR: the directory "tree" */
-        mode_t mode;   /* of a raw file; 0: 0444. Always readable by all, writable by the owner alone */
-        int64_t mtime; /* of a raw file, seconds since 1970; 0 is set as it is */
+        int dir_fd;     /* PLAN_RAW: the file "blob" is made in it; PLAN_TAR: the directory "tree" */
+        mode_t mode;    /* of a raw file; 0: 0444. Always readable by all, writable by the owner alone */
+        int64_t mtime;  /* of a raw file, seconds since 1970; 0 is set as it is */
+        bool urgent;    /* a volume waits for it: before all that is not; transfer_set_urgent() */
+        uint64_t group; /* transfers of one job, which share its turns with other jobs; 0: of its own */
         /* Called before bytes beyond @size are written (archives that grow when decoded); a failure ends the
          * transfer. */
         int (*grow)(void *userdata, uint64_t bytes, struct error *e);
@@ -67,5 +71,6 @@ int engine_start(struct transfer **ret, struct engine *g, const struct transfer_
                               const struct error *e),
                  struct error *e);
 void transfer_progress(struct transfer *t, struct transfer_progress *ret); /* any thread */
-void transfer_cancel(struct transfer *t); /* any thread, before engine_free(); done() still runs */
-void transfer_free(struct transfer *t);   /* after done() ran */
+void transfer_set_urgent(struct transfer *t); /* any thread, before engine_free(); for good */
+void transfer_cancel(struct transfer *t);     /* any thread, before engine_free(); done() still runs */
+void transfer_free(struct transfer *t);       /* after done() ran */

@@ -10,7 +10,7 @@
  * But for a retry a range begins and ends where segments do: one segment belongs to one range.
  *
  * A range that fails goes on where it stopped. Its tries are counted only in a row: PROGRESS bytes forgive
- * them.
+ * them. There are never more ranges than segments in the arena, however large the blob.
  */
 #include "stager/fetch.h"
 
@@ -25,11 +25,14 @@
 #define PROGRESS ((uint64_t)16 << 10) /* fewer bytes than this do not count as progress */
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 5000
+#define REFUSED_FIRST_MS 20 /* of a range that a host did not bear besides our others, the second time */
+#define REFUSED_MAX 6u
 #define SERVER_WAIT_MAX_MS (120 * 1000) /* no Retry-After makes us wait for longer */
 
 void fetch_init(struct fetch *f, struct arena *a, struct window *w, struct regions *g, struct oci_blob *b,
                 uint64_t size) {
-        *f = (struct fetch){ .blob = b, .window = w, .arena = a, .regions = g, .size = size };
+        *f = (struct fetch){ .blob = b, .window = w, .arena = a, .regions = g, .size = size, .place = -1 };
+        f->end = &f->ranges;
         pthread_mutex_init(&f->lock, NULL);
 }
 
@@ -40,6 +43,8 @@ static void drop_ranges(struct fetch *f) {
                 f->ranges = r->next;
                 free(r);
         }
+        f->end = &f->ranges;
+        f->n_ready = 0;
 }
 
 void fetch_destroy(struct fetch *f) {
@@ -56,6 +61,7 @@ void fetch_reset(struct fetch *f) {
 void fetch_set_host(struct fetch *f, const char *host) {
         LOCK_SCOPE(&f->lock);
         snprintf(f->host, sizeof f->host, "%s", host ? host : "");
+        f->host_version++;
 }
 
 void fetch_copy_host(struct fetch *f, char *host, size_t size) {
@@ -88,17 +94,29 @@ static void fail_memory(struct fetch *f) {
         fail(f, &e);
 }
 
-static struct range *range_new(struct fetch *f, uint64_t pos, uint64_t end) {
-        struct range *r = calloc(1, sizeof *r), **link = &f->ranges;
+/* READY, where @link points. */
+static struct range *range_put(struct fetch *f, struct range **link, uint64_t pos, uint64_t end) {
+        struct range *r = calloc(1, sizeof *r);
 
         if (!r)
                 return NULL;
-        r->pos = r->mark = pos;
-        r->end = end;
-        while (*link)
-                link = &(*link)->next;
+        *r = (struct range){ .next = *link, .link = link, .pos = pos, .mark = pos, .end = end, .rate = -1 };
+        if (r->next)
+                r->next->link = &r->next;
+        else
+                f->end = &r->next;
         *link = r;
+        f->n_ready++;
         return r;
+}
+
+static struct range *range_new(struct fetch *f, uint64_t pos, uint64_t end) {
+        return range_put(f, f->end, pos, end);
+}
+
+static void range_set_state(struct fetch *f, struct range *r, enum range_state state) {
+        f->n_ready += (state == RANGE_READY) - (r->state == RANGE_READY);
+        r->state = state;
 }
 
 int fetch_begin(struct fetch *f, uint64_t got) {
@@ -193,28 +211,36 @@ static struct range *next_new(struct fetch *f, const struct fetch_limits *l) {
         return r;
 }
 
-struct range *fetch_next(struct fetch *f, const struct fetch_limits *l, int64_t now_ms,
-                         int64_t *ret_wait_ms) {
-        struct range *r;
+/* The first that is due, NULL: none. */
+static struct range *next_ready(struct fetch *f, int64_t now_ms, int64_t *ret_wait_ms) {
+        unsigned left = f->n_ready;
 
-        if (f->failed || window_is_locating(f->window))
-                return NULL;
-        r = next_probe(f, now_ms, ret_wait_ms);
-        if (r)
-                return r;
-        for (r = f->ranges; r; r = r->next) {
+        for (struct range *r = f->ranges; r && left > 0; r = r->next) {
                 if (r->state != RANGE_READY)
                         continue;
                 if (r->not_before_ms <= now_ms)
-                        break;
+                        return r;
                 if (r->not_before_ms - now_ms < *ret_wait_ms)
                         *ret_wait_ms = r->not_before_ms - now_ms;
+                left--;
         }
+        return NULL;
+}
+
+struct range *fetch_next(struct fetch *f, const struct fetch_limits *l, int64_t now_ms,
+                         int64_t *ret_wait_ms) {
+        if (f->failed || window_is_locating(f->window))
+                return NULL;
+        struct range *r = next_probe(f, now_ms, ret_wait_ms);
+
+        if (r)
+                return r;
+        r = next_ready(f, now_ms, ret_wait_ms);
         if (!r)
                 r = next_new(f, l);
         if (!r)
                 return NULL;
-        r->state = RANGE_RUNNING;
+        range_set_state(f, r, RANGE_RUNNING);
         if (!r->stream)
                 r->mark = r->pos;
         return r;
@@ -327,11 +353,12 @@ size_t fetch_store(struct fetch *f, const struct fetch_limits *l, struct range *
 }
 
 static void range_free(struct fetch *f, struct range *r) {
-        struct range **link = &f->ranges;
-
-        while (*link != r)
-                link = &(*link)->next;
-        *link = r->next;
+        range_set_state(f, r, RANGE_RUNNING);
+        *r->link = r->next;
+        if (r->next)
+                r->next->link = r->link;
+        else
+                f->end = r->link;
         free(r);
 }
 
@@ -360,12 +387,34 @@ static void probe_ended(struct fetch *f, const struct fetch_end *end) {
         f->probe.state = PROBE_ASKED;
 }
 
+/*
+ * How long a range waits that has failed. One that made progress goes on at once: the connection broke. One
+ * that was refused while others of ours run takes the place of one of them (the budget sees to it that we do
+ * not become more again, for as long as the host asks); so it waits only if that is refused again. All others
+ * wait longer each time, and for what the host asks.
+ */
+static int64_t wait_of(struct range *r, const struct fetch_end *end, bool progress, bool crowded) {
+        if (crowded) {
+                int64_t wait = REFUSED_FIRST_MS * (((int64_t)1 << r->refusals) - 1);
+
+                r->refusals += r->refusals < REFUSED_MAX;
+                return time_jitter(wait);
+        }
+        int64_t wait = progress ? 0 : backoff_ms(r->tries);
+        if (wait < end->wait_ms)
+                wait = end->wait_ms;
+        return wait < SERVER_WAIT_MAX_MS ? wait : SERVER_WAIT_MAX_MS;
+}
+
 /* Back to READY with a time to wait, or the end of the transfer after too many tries. */
 static void try_again(struct fetch *f, struct range *r, const struct fetch_end *end, const struct error *e) {
-        if (r->pos >= r->mark + PROGRESS)
-                r->tries = 0;
-        if (!end->throttled ||
-            f->connections == 0) /* a host that bears only our other connections has not failed */
+        bool progress = r->pos >= r->mark + PROGRESS;
+        /* A host that bears only our other connections has not failed. */
+        bool crowded = end->throttled && f->connections + end->others > 0;
+
+        if (progress)
+                r->tries = r->refusals = 0;
+        if (!crowded)
                 r->tries++;
         f->retries++;
         note_trouble(f, e);
@@ -373,17 +422,13 @@ static void try_again(struct fetch *f, struct range *r, const struct fetch_end *
                 fail(f, e);
                 return;
         }
-        int64_t wait = backoff_ms(r->tries);
-        if (wait < end->wait_ms)
-                wait = end->wait_ms;
-        if (wait > SERVER_WAIT_MAX_MS)
-                wait = SERVER_WAIT_MAX_MS;
+        int64_t wait = wait_of(r, end, progress && !r->stream, crowded);
         if (r->stream) {
                 r->mark = r->pos > r->mark ? r->pos : r->mark;
                 r->pos = 0;
         }
         r->not_before_ms = end->now_ms + wait;
-        r->state = RANGE_READY;
+        range_set_state(f, r, RANGE_READY);
         log_debug(FETCH, "bytes %" PRIu64 "-%" PRIu64 " again in %" PRId64 " ms (try %u): %s", r->pos,
                   r->end - 1, wait, r->tries, e ? e->text : "");
 }
@@ -405,4 +450,69 @@ void fetch_ended(struct fetch *f, struct range *r, const struct fetch_end *end, 
         try_again(f, r, end, e);
         if (end->verdict == OCI_VERDICT_LOCATE)
                 window_ask_locate(f->window);
+}
+
+/* The start of the segment that has the byte in the middle of what @r lacks, or, if it has arrived there, of
+ * the next one; the end of @r: there is none. */
+static uint64_t middle_of(const struct fetch *f, const struct range *r, uint64_t middle) {
+        const struct segment *s = window_at(f->window, middle);
+
+        if (!s)
+                return r->end;
+        uint64_t cut = s->pos > r->pos ? s->pos : s->pos + s->len;
+        return cut < r->end ? cut : r->end;
+}
+
+/* [@cut, end) of @r becomes a range of its own, behind it. NULL: no memory; @r stays whole. */
+static struct range *take_rest(struct fetch *f, struct range *r, uint64_t cut) {
+        struct range *rest = range_put(f, &r->next, cut, r->end);
+
+        if (rest)
+                r->end = cut;
+        return rest;
+}
+
+void fetch_cut(struct fetch *f, struct range *r, unsigned pieces) {
+        show_rest(f, r);
+        if (r->pos == r->end) { /* its last byte was here */
+                range_free(f, r);
+                return;
+        }
+        f->retries++;
+        r->cuts++;
+        r->not_before_ms = 0;
+        range_set_state(f, r, RANGE_READY);
+        for (; pieces > 1; pieces--) {
+                uint64_t cut = middle_of(f, r, r->pos + (r->end - r->pos) / pieces);
+                struct range *rest = cut < r->end ? take_rest(f, r, cut) : NULL;
+
+                if (!rest)
+                        return;
+                rest->cuts = r->cuts;
+                r = rest;
+        }
+}
+
+struct range *fetch_split(struct fetch *f, double rate, double least_ns) {
+        struct range *slowest = NULL;
+        double longest = least_ns;
+
+        if (f->failed || f->streaming || window_is_locating(f->window))
+                return NULL;
+        for (struct range *r = f->ranges; r; r = r->next) {
+                double left = (double)(r->end - r->pos) * 1e9 / (r->rate > 1 ? r->rate : 1);
+
+                if (r->state != RANGE_RUNNING || r->rate < 0 || r->rate >= rate || left <= longest)
+                        continue;
+                longest = left;
+                slowest = r;
+        }
+        if (!slowest)
+                return NULL;
+        uint64_t cut = middle_of(f, slowest, slowest->pos + (slowest->end - slowest->pos) / 2);
+        struct range *rest = cut < slowest->end ? take_rest(f, slowest, cut) : NULL;
+        if (!rest)
+                return NULL;
+        range_set_state(f, rest, RANGE_RUNNING);
+        return rest;
 }

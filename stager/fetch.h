@@ -7,6 +7,9 @@
  *             ^                         |
  *             +---(failed: waits)-------+
  *
+ * A range that runs may be cut off, so that others take over what it lacks, or be split, so that another one
+ * takes its second half while it goes on.
+ *
  * The segments of a range are taken when it is made, so a range that runs never waits for memory, and the
  * range at the window's front always has its own: the front always moves on. A server without ranges gives
  * one stream instead, which takes segments as it goes and is paused when there are none; it starts from zero
@@ -15,6 +18,7 @@
 #pragma once
 
 #include "oci/blob.h"
+#include "stager/bucket.h"
 #include "stager/engine.h"
 #include "stager/regions.h"
 
@@ -29,12 +33,15 @@
 enum range_state { RANGE_READY, RANGE_RUNNING };
 
 struct range {
-        struct range *next; /* by position */
+        struct range *next, **link; /* by position; what points to it */
         enum range_state state;
         bool stream;           /* the whole blob from zero */
         uint64_t pos, end;     /* next byte to receive; one past the last */
         uint64_t mark;         /* pos when it was last handed out; of a stream the furthest ever */
         unsigned tries;        /* in a row without progress */
+        unsigned refusals;     /* in a row, of a host that bears only our other requests */
+        unsigned cuts;         /* how often it was cut off */
+        double rate;           /* bytes a second while it is RUNNING; negative: not known yet */
         int64_t not_before_ms; /* monotonic; of a READY one that has failed */
 };
 
@@ -54,10 +61,20 @@ struct fetch {
         struct regions *regions; /* the transfer's: how the window is cut, and what is written where */
         uint64_t size;           /* of the blob */
         struct range *ranges;    /* not complete yet, by position */
+        struct range **end;      /* where the next one is put */
+        unsigned n_ready;        /* of these, READY */
         struct probe probe;
         bool streaming; /* the only range is the whole blob; for good, until fetch_reset() */
         bool failed;    /* the window has the reason */
         unsigned held;  /* segments; guarded by the arena */
+
+        uint64_t group;           /* of fetches that share their turns: those of a job; 0: it is alone */
+        int place;                /* in the budget, of the host that it comes from; negative: none */
+        unsigned met_version;     /* host_version of that */
+        struct bucket *rate;      /* of that host; NULL: unlimited */
+        bool passed, stalled;     /* had its turn and could do nothing; had nothing to ask for then */
+        atomic_bool urgent;       /* a volume waits for it; any thread sets it */
+        atomic_uint host_version; /* how often host was set */
 
         atomic_uint connections;
         atomic_uint_fast64_t received, retries;
@@ -107,8 +124,14 @@ bool fetch_may_go_on(struct fetch *f, const struct fetch_limits *l, const struct
 struct fetch_end {
         enum oci_verdict verdict; /* OK: but not all is there unless pos == end */
         bool throttled;           /* the host says that we are too many */
+        unsigned others;          /* our connections to it besides this one */
         int64_t wait_ms;          /* as the host asks */
         int64_t now_ms;
 };
 /* The request ended. @e: why it failed. */
 void fetch_ended(struct fetch *f, struct range *r, const struct fetch_end *end, const struct error *e);
+/* The request was cut off. What it lacks is for the next to ask, in up to @pieces ranges, by segments. */
+void fetch_cut(struct fetch *f, struct range *r, unsigned pieces);
+/* There is nothing to ask for: takes the second half of the range that will be the last to arrive of those
+ * that are slower than @rate (bytes a second) and need more than @least_ns. RUNNING, or NULL. */
+struct range *fetch_split(struct fetch *f, double rate, double least_ns);

@@ -2,7 +2,7 @@
 /*
  * The life of a job, on its own thread.
  *
- *   job_wait_for_turn   no more than STAGER_MAX_RUNNING are at work
+ *   job_wait_for_turn   no more than STAGER_MAX_RUNNING are at work, twice that with those of volumes
  *   job_resolve         what the reference means: by the cache's tag, else by the registry
  *      |   \-- the model is here and the asker may have it -----------------------> READY (hit)
  *   job_plan            manifest -> plan -> key
@@ -38,6 +38,10 @@ const char *job_state_name(enum job_state state) {
         return state_names[state];
 }
 
+static bool is_at_work(const struct job *j) {
+        return j->state != JOB_WAITING && j->state != JOB_READY && j->state != JOB_FAILED;
+}
+
 void job_set_state(struct job *j, enum job_state state) {
         struct stager *s = j->stager;
 
@@ -45,13 +49,15 @@ void job_set_state(struct job *j, enum job_state state) {
         if (j->state == JOB_WAITING && state == JOB_RESOLVING) {
                 s->n_waiting--;
                 s->n_running++;
+                s->n_urgent += j->urgent;
         }
         if (state == JOB_FETCHING) { /* the rate is from now on, even if nobody looks until the end */
                 j->sampled_ms = time_monotonic_ms();
                 j->sampled_moved = 0;
         }
         if (state == JOB_READY || state == JOB_FAILED) {
-                s->n_running -= j->state != JOB_WAITING; /* a hit at once never ran */
+                s->n_running -= is_at_work(j); /* a hit at once never ran */
+                s->n_urgent -= is_at_work(j) && j->urgent;
                 j->ended_ms = time_monotonic_ms();
         }
         if (state == JOB_READY && j->result == STAGE_MISS) {
@@ -62,6 +68,17 @@ void job_set_state(struct job *j, enum job_state state) {
         metric_set(STAGES_RUNNING, s->n_running);
         metric_set(STAGES_WAITING, s->n_waiting);
         pthread_cond_broadcast(&s->changed);
+}
+
+void job_set_urgent(struct job *j) {
+        for (; j && !j->urgent; j = j->follows) {
+                j->urgent = true;
+                j->stager->n_urgent += is_at_work(j);
+                for (size_t i = 0; i < j->n_blobs; i++)
+                        if (j->blobs[i].share)
+                                share_set_urgent(j->blobs[i].share);
+                pthread_cond_broadcast(&j->stager->changed); /* it may be its turn */
+        }
 }
 
 struct job *job_ref(struct job *j) {
@@ -319,6 +336,8 @@ static int job_claim(struct job *j, struct error *e) {
                         return 0;
                 }
                 j->follows = job_ref(other);
+                if (j->urgent)
+                        job_set_urgent(other);
                 job_set_state(j, JOB_FETCHING);
                 while (other->state != JOB_READY && other->state != JOB_FAILED && !s->stopping)
                         pthread_cond_wait(&s->changed, &s->lock);
@@ -421,12 +440,19 @@ static void job_count(const struct job *j) {
                 metric_observe(STAGE_RATE, (double)j->fetched / seconds);
 }
 
+/* Volumes do not wait for what is only warmed. */
+static bool job_has_turn(const struct job *j) {
+        const struct stager *s = j->stager;
+
+        return (j->urgent ? s->n_urgent : s->n_running) < STAGER_MAX_RUNNING;
+}
+
 /* False: the daemon stops instead. */
 static bool job_wait_for_turn(struct job *j) {
         struct stager *s = j->stager;
 
         LOCK_SCOPE(&s->lock);
-        while (s->n_running >= STAGER_MAX_RUNNING && !s->stopping)
+        while (!job_has_turn(j) && !s->stopping)
                 pthread_cond_wait(&s->changed, &s->lock);
         job_set_state(j, JOB_RESOLVING);
         return !s->stopping;
@@ -450,6 +476,7 @@ void *job_main(void *arg) {
         int r =
             job_wait_for_turn(j) ? job_work(j, &e) : error_set(&e, ERROR_CANCELLED, "the daemon is stopping");
 
+        stager_save_hosts(s);
         LOCK_SCOPE(&s->lock);
         cache_reservation_release(take_ptr(j->reservation));
         j->claimed = false;

@@ -23,7 +23,7 @@
 #include <pthread.h>
 
 #define STAGER_MAX_JOBS 1024  /* known at once, finished ones included */
-#define STAGER_MAX_RUNNING 32 /* the others wait for their turn */
+#define STAGER_MAX_RUNNING 32 /* and as many again for volumes; the others wait for their turn */
 #define STAGER_KEEP_FAILED_MS (5 * 60 * 1000)
 
 enum job_state {
@@ -81,6 +81,7 @@ struct job {
         uint64_t staged_bytes;        /* of READY and no hit: received by the job that did the work */
         int64_t staged_ms;            /* likewise: how long it took */
         unsigned handles;             /* that wait or may wait */
+        bool urgent;                  /* a volume has asked for it; for good */
         int64_t sampled_ms;           /* for the rate (progress.c); 0: not yet */
         uint64_t sampled_moved, rate; /* bytes moved by then; bytes a second, smoothed */
 };
@@ -94,9 +95,12 @@ struct stager {
 
         pthread_mutex_t lock;   /* guards what follows, and every job and share but for what never changes */
         pthread_cond_t changed; /* any job or share changed, or stopping */
+        struct hosts *hosts;    /* the engine's, too */
+        int root_fd;            /* where what is known of hosts is kept; -1: nowhere */
         struct job *jobs;       /* those that run, and those that ended and were not pruned yet */
         size_t n_jobs;
         unsigned n_running, n_waiting, n_threads; /* at work, waiting for their turn; threads not yet gone */
+        unsigned n_urgent;                        /* of those at work, volumes' */
         struct share *shares;                     /* transfers that are not done */
         bool stopping;
         bool no_waits; /* stager_end_waits() */
@@ -110,7 +114,8 @@ struct stage_job {        /* a request's handle; its own thread uses it, but for
         int64_t since_ms; /* monotonic, when it was asked */
 };
 
-void *job_main(void *arg); /* a struct job */
+void *job_main(void *arg);                /* a struct job */
+void stager_save_hosts(struct stager *s); /* lock not held */
 /* FAILED, with the reason; nothing if it is already. Its thread may go on to clean up. Lock held. */
 void job_failed(struct job *j, const struct error *e);
 void job_set_state(struct job *j, enum job_state state); /* lock held */
@@ -120,6 +125,8 @@ void job_is_hit(struct job *j, const struct cache_model *m);
 const char *job_state_name(enum job_state state);
 struct job *job_ref(struct job *j); /* lock held */
 void job_unref(struct job *j);      /* lock held */
+/* A volume waits for it now, and for what it follows, and for their blobs. Lock held. */
+void job_set_urgent(struct job *j);
 
 /* The job's blobs (job_blobs.c), in this order; job_release_layers() at the end in any case. */
 int job_list_blobs(struct job *j, struct error *e);

@@ -128,6 +128,8 @@ static int job_fetch_blob(struct job *j, struct job_blob *b, struct error *e) {
         LOCK_SCOPE(&j->stager->lock);
         b->share = x;
         b->started = started;
+        if (j->urgent) /* since a moment ago, perhaps */
+                share_set_urgent(x);
         return 0;
 }
 

@@ -40,9 +40,11 @@ static int64_t patience_ms(const struct rpc_call *call) {
 static int stage(struct stage_outcome *ret, struct rpc_call *call, const struct stager_publication *p,
                  struct error *e) {
         _cleanup_(stage_job_leavep) struct stage_job *job = NULL;
+        struct stage_request request = *p->request;
         int r;
 
-        r = stager_stage(&job, p->stager, p->request, e);
+        request.urgent = true;
+        r = stager_stage(&job, p->stager, &request, e);
         if (r < 0)
                 return r;
         rpc_call_on_cancel(call, interrupt_job, job);

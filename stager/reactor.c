@@ -32,7 +32,8 @@ struct request { /* on the stack of the thread that waits for it */
 
 struct reactor {
         const struct settings *settings; /* during reactor_new() only */
-        struct arena *arena;             /* the engine's */
+        struct arena *arena;             /* the engine's, */
+        struct hosts *hosts;             /* likewise */
         pthread_t thread;
         struct pulse pulse; /* the thread's; others read it */
         bool started;       /* the thread is to be joined */
@@ -148,7 +149,7 @@ static int set_up(struct reactor *r, struct error *e) {
                 return error_wrap(e, "engine.io");
         arena_register(r->arena, r->ring);
         result = sockets_new(&r->sockets, r->ring, r->settings->engine.connections, e);
-        return result < 0 ? result : conns_new(&r->conns, r->settings, r->arena, r->sockets, e);
+        return result < 0 ? result : conns_new(&r->conns, r->settings, r->arena, r->sockets, r->hosts, e);
 }
 
 static void *reactor_main(void *userdata) {
@@ -187,13 +188,15 @@ static int wait_up(struct reactor *r, struct error *e) {
         return r->result < 0 ? error_copy(e, &r->error) : 0;
 }
 
-int reactor_new(struct reactor **ret, const struct settings *s, struct arena *a, struct error *e) {
+int reactor_new(struct reactor **ret, const struct settings *s, struct arena *a, struct hosts *hosts,
+                struct error *e) {
         _cleanup_(reactor_freep) struct reactor *r = calloc(1, sizeof *r);
 
         if (!r)
                 return error_errno(e, ENOMEM, "start the engine");
         r->settings = s;
         r->arena = a;
+        r->hosts = hosts;
         r->ops_end = &r->ops;
         pthread_mutex_init(&r->lock, NULL);
         pthread_cond_init(&r->answered, NULL);

@@ -8,10 +8,12 @@
 #include "base/settings.h"
 #include "stager/arena.h"
 #include "stager/fetch.h"
+#include "stager/hosts.h"
 
 struct reactor;
-/* Starts the thread. */
-int reactor_new(struct reactor **ret, const struct settings *s, struct arena *a, struct error *e);
+/* Starts the thread. @hosts: where it leaves what it learns, and begins with what was left there. */
+int reactor_new(struct reactor **ret, const struct settings *s, struct arena *a, struct hosts *hosts,
+                struct error *e);
 void reactor_free(struct reactor *r); /* no fetch is attached; writes under way are waited for */
 DEFINE_CLEANUP(struct reactor *, reactor_free);
 const char *reactor_io(const struct reactor *r); /* "uring" or "posix" */

@@ -136,6 +136,7 @@ static int share_start(struct share *x, struct job *j, const struct job_blob *b,
                 .dir_fd = cache_staging_dir(x->staging),
                 .mode = blob->mode,
                 .mtime = blob->mtime,
+                .group = (uintptr_t)j,
                 .grow = share_grow,
                 .wrote = share_wrote,
                 .userdata = x,
@@ -145,6 +146,7 @@ static int share_start(struct share *x, struct job *j, const struct job_blob *b,
         LOCK_SCOPE(&s->lock);
         if (s->stopping) /* and the engine with it */
                 return error_set(e, ERROR_CANCELLED, "the daemon is stopping");
+        order.urgent = x->urgent;
         return engine_start(&x->transfer, s->engine, &order, share_done, e);
 }
 
@@ -164,6 +166,7 @@ static struct share *share_new(struct job *j, const struct plan_blob *blob, cons
                              .codec = blob->codec,
                              .size = blob->size,
                              .is_private = job_blob_is_private(j, blob),
+                             .urgent = j->urgent,
                              .origin = *origin,
                              .reservation = j->reservation };
         s->shares = x;
@@ -187,6 +190,8 @@ int share_get(struct share **ret, bool *ret_started, struct job *j, const struct
                 if (x) {
                         x->refs++;
                         x->wanted++;
+                        if (j->urgent)
+                                share_set_urgent(x);
                         *ret = x;
                         return 0;
                 }
@@ -203,6 +208,12 @@ int share_get(struct share **ret, bool *ret_started, struct job *j, const struct
         }
         *ret = x;
         return 0;
+}
+
+void share_set_urgent(struct share *x) {
+        x->urgent = true;
+        if (x->transfer)
+                transfer_set_urgent(x->transfer);
 }
 
 void share_give_up(struct share *x) {

@@ -28,6 +28,7 @@ struct share {
         enum cache_form form;
         enum plan_codec codec;
         uint64_t size;                         /* on the wire */
+        bool urgent;                           /* a volume waits for it; guarded by stager.lock */
         bool is_private;                       /* then only for those who read from the same repository, */
         struct digest origin;                  /* this one */
         struct transfer *transfer;             /* NULL before it has started and after it is done */
@@ -47,4 +48,5 @@ int share_get(struct share **ret, bool *ret_started, struct job *j, const struct
               struct error *e);
 void share_progress(const struct share *x, struct transfer_progress *ret); /* lock held */
 void share_unref(struct share *x);                                         /* lock held */
-void share_give_up(struct share *x); /* one job does not want it any more; lock held */
+void share_set_urgent(struct share *x); /* a volume waits for it; lock held */
+void share_give_up(struct share *x);    /* one job does not want it any more; lock held */

@@ -18,17 +18,20 @@
 #include "stager/stager.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "base/log.h"
 #include "base/metrics.h"
 #include "base/text.h"
 #include "stager/engine.h"
 #include "stager/job.h"
 
 #define JOB_STACK (1024 * 1024)
+#define HOSTS_FILE "hosts.json" /* below the cache's root */
 
 const char *stage_result_name(enum stage_result r) {
         static const char *const names[] = {
@@ -36,6 +39,27 @@ const char *stage_result_name(enum stage_result r) {
         };
 
         return names[r];
+}
+
+/* What is learned of hosts is worth keeping, and nothing depends on it: failures are only logged. */
+static void load_hosts(struct stager *s) {
+        struct error e = { 0 };
+
+        s->hosts = hosts_ref(engine_hosts(s->engine));
+        s->root_fd = open(s->settings->cache.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (s->root_fd >= 0 && hosts_load(s->hosts, s->root_fd, HOSTS_FILE, time_now_ms(), &e) < 0)
+                log_warning("what was known of registries is lost: %s", e.text);
+}
+
+void stager_save_hosts(struct stager *s) {
+        struct error e = { 0 };
+
+        if (s->root_fd >= 0 && hosts_save(s->hosts, s->root_fd, HOSTS_FILE, &e) < 0)
+                log_warning("what is known of registries cannot be kept: %s", e.text);
+}
+
+int stager_hosts(struct stager *s, struct host_profile **ret, size_t *ret_n) {
+        return hosts_list(s->hosts, time_now_ms(), ret, ret_n);
 }
 
 int stager_new(struct stager **ret, const struct settings *settings, struct cache *c,
@@ -56,6 +80,7 @@ int stager_new(struct stager **ret, const struct settings *settings, struct cach
                 free(s);
                 return r;
         }
+        load_hosts(s);
         pthread_mutex_init(&s->lock, NULL);
         pthread_condattr_init(&monotonic);
         pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -125,6 +150,10 @@ void stager_free(struct stager *s) {
                 table_prune(s);
                 assert(!s->jobs && !s->shares);
         }
+        stager_save_hosts(s);
+        hosts_unref(s->hosts);
+        if (s->root_fd >= 0)
+                close(s->root_fd);
         pthread_cond_destroy(&s->changed);
         pthread_mutex_destroy(&s->lock);
         free(s);
@@ -237,7 +266,8 @@ static struct job *find_alike(const struct stager *s, const struct digest *key) 
 }
 
 /* Takes @fresh over, or frees it when a job that is alike runs already. */
-static int table_add(struct stager *s, struct job *fresh, struct stage_job *handle, struct error *e) {
+static int table_add(struct stager *s, struct job *fresh, struct stage_job *handle, bool urgent,
+                     struct error *e) {
         struct job *j = find_alike(s, &fresh->request_key);
 
         table_prune(s);
@@ -263,6 +293,8 @@ static int table_add(struct stager *s, struct job *fresh, struct stage_job *hand
         }
         handle->job = job_ref(j);
         j->handles++;
+        if (urgent)
+                job_set_urgent(j);
         return 0;
 }
 
@@ -282,7 +314,7 @@ int stager_stage(struct stage_job **ret, struct stager *s, const struct stage_re
         (void)job_is_hit_at_once(fresh);
 
         LOCK_SCOPE(&s->lock);
-        r = table_add(s, fresh, handle, e);
+        r = table_add(s, fresh, handle, request->urgent, e);
         if (r < 0)
                 return r;
         *ret = take_ptr(handle);

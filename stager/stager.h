@@ -40,6 +40,7 @@ struct stage_request {
         const struct oci_selection *selection; /* may be NULL */
         const struct oci_keyring *keyring;     /* may be NULL: the administrator's alone */
         enum stage_policy policy;
+        bool urgent; /* somebody waits for it to use it: before what is only warmed */
 };
 
 /* A snapshot: a copy of what was true at one moment, with memory of its own. */
@@ -109,6 +110,9 @@ bool stager_has(struct stager *s, const struct oci_reference *reference);
 
 /* Equal for requests that ask for the same thing, whatever their credentials and pull policy; to be freed. */
 char *stager_request_name(const struct oci_reference *reference, const struct oci_selection *selection);
+
+/* What is known of the hosts that blobs come from, the one used last first; to be freed. -ENOMEM. */
+int stager_hosts(struct stager *s, struct host_profile **ret, size_t *ret_n);
 
 /* Jobs that run or ended in the last minutes with a failure; to be freed with stager_list_free(). */
 int stager_list(struct stager *s, struct stage_progress **ret, size_t *ret_n);

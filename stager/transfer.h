@@ -9,7 +9,8 @@
 #include "stager/place.h"
 #include "stager/reactor.h"
 
-#define ENGINE_BLOB_THREADS 4u
+#define ENGINE_WARM_THREADS 4u
+#define ENGINE_BLOB_THREADS (ENGINE_WARM_THREADS + 1) /* one is kept for volumes that wait */
 
 typedef void transfer_done(void *userdata, int result, const struct transfer_result *r,
                            const struct error *e);
@@ -18,6 +19,7 @@ struct engine {
         struct arena *arena;
         struct reactor *reactor;
         struct digester *digester;
+        struct hosts *hosts;
         bool direct;                                /* engine.write is not "buffered" */
         pthread_t threads[ENGINE_BLOB_THREADS + 1]; /* the last one buries what was cancelled in the queue */
         unsigned n_threads;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `kubectl describe pod` says while a model is not here yet: kubelet puts the call's message into the pod's events."""
+import concurrent.futures
 import re
 
 import grpc
@@ -52,18 +53,31 @@ def test_transfer_that_breaks_is_told_of_until_it_goes_on(daemon, registry):
 
 def test_model_that_waits_for_its_turn_says_so(daemon, registry):
     registry.set(silent=True)
-    for n in range(32):
-        daemon.cli("warm", "--detach", registry.ref(f"m{n}")).ok()
-    wait_until(lambda: daemon.metrics()["stages_running"] == 32, "as many as may are at work")
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        list(pool.map(lambda n: told(daemon, registry.ref(f"m{n}"), f"v{n}"), range(32)))
+    assert daemon.metrics()["stages_running"] == 32, "as many as may are at work"
     assert told(daemon, registry.ref("raw")) == "waiting until one of 32 other models is done"
     registry.set(silent=False)
 
 
+def test_volume_does_not_wait_for_its_turn_behind_models_that_are_warmed(daemon, registry):
+    registry.set(silent=True)
+    for n in range(33):
+        daemon.cli("warm", "--detach", registry.ref(f"m{n}")).ok()
+    wait_until(lambda: daemon.metrics()["stages_running"] == 32, "as many as may are at work")
+    waiting = next(j["reference"] for j in daemon.cli("status", "-o", "json").json() if j["state"] == "waiting")
+    assert told(daemon, registry.ref("raw")) == f"asking {registry.host} for its manifest"
+    assert told(daemon, waiting, "w") == f"asking {registry.host} for its manifest", "a volume raises what is warmed"
+    assert daemon.metrics()["stages_running"] == 34
+    registry.set(silent=False)
+
+
 def test_model_whose_blobs_wait_for_others_says_so(life):
-    names = [f"m{n}" for n in range(5)]
+    names = [f"m{n}" for n in range(7)]
     registry = life.registry(synthetic={n: f"raw:256MiB:1:{n}" for n in names}, pace="512KiB")
     daemon = life.daemon(registry)
-    for n in names[:4]:
+    for n in names[:5]:
         daemon.cli("warm", "--detach", registry.ref(n)).ok()
-    wait_until(lambda: [j["connections"] > 0 for j in daemon.cli("status", "-o", "json").json()] == [True] * 4, "all four are fetched")
-    assert told(daemon, registry.ref("m4")) == "waiting until other models are fetched, 0 %, 0 B of 256 MiB"
+    wait_until(lambda: sum(j["connections"] > 0 for j in daemon.cli("status", "-o", "json").json()) == 4, "four are fetched")
+    assert told(daemon, registry.ref("m5")).startswith("fetching, 0 %, "), "a place is kept for a volume"
+    assert told(daemon, registry.ref("m6"), "w") == "waiting until other models are fetched, 0 %, 0 B of 256 MiB"

@@ -118,7 +118,7 @@ static int place(struct fetch *f, const struct digest *key, bool force, struct e
 static int run(struct fetch *f, const struct args *a, struct stage_outcome *o, struct error *e) {
         _cleanup_(stage_job_leavep) struct stage_job *job = NULL;
         _cleanup_(progress_freep) struct progress *bars = NULL;
-        struct stage_request request = { .policy = STAGE_ALWAYS };
+        struct stage_request request = { .policy = STAGE_ALWAYS, .urgent = true };
         int r;
 
         if ((r = open_directory(f, e)) < 0 || (r = scratch_make(&f->scratch, f->dir_fd, f->dir, e)) < 0 ||

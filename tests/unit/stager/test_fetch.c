@@ -146,8 +146,11 @@ static void test_broken_range_goes_on_at_the_byte_reached(void **state) {
 
         give(w, &wide, r, 0, SEGMENT_SIZE + 12345);
         end_by(w, r, OCI_VERDICT_RETRY, false);
+        assert_ptr_equal(fetch_next(&w->fetch, &wide, w->now, &wait), r); /* it came forward: at once */
+        assert_int_equal(r->pos, SEGMENT_SIZE + 12345);
+        end_by(w, r, OCI_VERDICT_RETRY, false);
         struct range *other = fetch_next(&w->fetch, &wide, w->now, &wait);
-        assert_ptr_not_equal(other, r); /* it waits, and others do not wait for it */
+        assert_ptr_not_equal(other, r); /* it did not: it waits, and others do not wait for it */
         assert_in_range(wait, 1, FAR - 1);
         w->now += wait;
         assert_ptr_equal(ask(w, &wide), r);
@@ -218,6 +221,29 @@ static void test_wait_of_the_host_is_kept_to_but_not_for_ever(void **state) {
         }
 }
 
+/* It takes the place of one that ends, and the host has not asked that one to wait. */
+static void test_refused_range_waits_only_if_it_is_refused_again(void **state) {
+        struct fetch_end refused = {
+                .verdict = OCI_VERDICT_RETRY, .throttled = true, .others = 3, .wait_ms = 30000
+        };
+        const struct error e = { .kind = ERROR_UNAVAILABLE };
+        struct world *w = *state;
+        struct range *r = ask(w, &narrow);
+        int64_t wait = FAR;
+
+        fetch_ended(&w->fetch, r, &refused, &e);
+        assert_ptr_equal(fetch_next(&w->fetch, &narrow, w->now, &wait), r);
+        for (unsigned i = 0; i < 3 * FETCH_MAX_TRIES; i++) {
+                wait = FAR;
+                refused.now_ms = w->now;
+                fetch_ended(&w->fetch, r, &refused, &e);
+                assert_null(fetch_next(&w->fetch, &narrow, w->now, &wait));
+                assert_in_range(wait, 1, 3000);
+                assert_ptr_equal(ask(w, &narrow), r);
+        }
+        assert_false(w->fetch.failed); /* the host bears our others */
+}
+
 static void test_trouble_is_told_until_something_comes(void **state) {
         char trouble[TRANSFER_TROUBLE_SIZE];
         struct world *w = *state;
@@ -258,6 +284,140 @@ static void test_nothing_is_asked_for_while_the_address_is_looked_for(void **sta
         w->now += 5000;
         struct range *r = ask(w, &wide);
         assert_int_equal(r->pos, 0);
+}
+
+/* ---- stragglers, and the end ---- */
+
+static unsigned n_ranges(const struct world *w) {
+        unsigned n = 0, ready = 0;
+
+        for (const struct range *r = w->fetch.ranges; r; r = r->next) {
+                assert_ptr_equal(*r->link, r);
+                assert_true(!r->next || r->end <= r->next->pos);
+                ready += r->state == RANGE_READY;
+                n++;
+        }
+        assert_int_equal(ready, w->fetch.n_ready);
+        return n;
+}
+
+static void finish(struct world *w, struct range *r) {
+        give(w, &wide, r, r->pos, (size_t)(r->end - r->pos));
+        end_by(w, r, OCI_VERDICT_OK, false);
+}
+
+static void test_rest_of_a_range_that_is_cut_off_is_shared(void **state) {
+        const struct fetch_limits long_ones = { .segments = 8, .range_segments = 8 };
+        struct world *w = *state;
+        struct range *r = ask(w, &long_ones);
+        uint64_t at = SEGMENT_SIZE + 4096;
+
+        give(w, &wide, r, 0, SEGMENT_SIZE + 4096);
+        fetch_cut(&w->fetch, r, 3);
+        assert_int_equal(n_ranges(w), 3);
+        for (unsigned i = 0; i < 3; i++) { /* next to each other, and nothing twice */
+                r = ask(w, &long_ones);
+                assert_int_equal(r->pos, at);
+                at = r->end;
+        }
+        assert_int_equal(at, SIZE);
+        assert_null(ask(w, &long_ones));
+        for (struct range *next = w->fetch.ranges; (r = next);) {
+                next = r->next;
+                finish(w, r);
+        }
+        read_on(w, SIZE);
+}
+
+static void test_range_of_one_segment_is_cut_off_whole(void **state) {
+        struct world *w = *state;
+        struct range *r = ask(w, &narrow);
+
+        give(w, &narrow, r, 0, 100);
+        fetch_cut(&w->fetch, r, 16);
+        assert_int_equal(n_ranges(w), 1);
+        r = ask(w, &narrow);
+        assert_int_equal(r->pos, 100);
+        give(w, &narrow, r, 100, SEGMENT_SIZE - 100);
+        fetch_cut(&w->fetch, r, 16); /* too late: it is all there */
+        assert_int_equal(n_ranges(w), 0);
+        read_on(w, SEGMENT_SIZE);
+}
+
+static void test_cut_does_not_count_as_a_failure(void **state) {
+        struct world *w = *state;
+
+        for (unsigned i = 0; i < 3 * FETCH_MAX_TRIES; i++)
+                fetch_cut(&w->fetch, ask(w, &narrow), 1);
+        assert_false(w->fetch.failed);
+}
+
+static void test_slowest_range_is_split_and_nothing_is_asked_for_twice(void **state) {
+        struct world *w = *state;
+        struct range *slow = ask(w, &wide), *fast = ask(w, &wide), *unknown = ask(w, &wide);
+
+        assert_null(fetch_split(&w->fetch, 1e12, 0)); /* nobody knows how fast they are */
+        slow->rate = SEGMENT_SIZE;                    /* two seconds */
+        fast->rate = 10 * SEGMENT_SIZE;
+        assert_null(fetch_split(&w->fetch, 1e12, 3e9));
+        assert_null(fetch_split(&w->fetch, SEGMENT_SIZE, 1e9)); /* as fast as others */
+        struct range *rest = fetch_split(&w->fetch, 2 * SEGMENT_SIZE, 1e9);
+        assert_ptr_equal(rest, slow->next);
+        assert_int_equal(rest->state, RANGE_RUNNING);
+        assert_int_equal(slow->end, SEGMENT_SIZE);
+        assert_int_equal(rest->pos, SEGMENT_SIZE);
+        assert_int_equal(rest->end, 2 * SEGMENT_SIZE);
+        assert_int_equal(n_ranges(w), 4);
+        assert_null(fetch_split(&w->fetch, 2 * SEGMENT_SIZE, 0.5e9)); /* a segment is not divided */
+        finish(w, rest);
+        finish(w, unknown);
+        finish(w, fast);
+        give(w, &wide, slow, 0, 2 * SEGMENT_SIZE); /* the server does not know: the rest is dropped */
+        end_by(w, slow, OCI_VERDICT_OK, false);
+        read_on(w, 6 * SEGMENT_SIZE);
+}
+
+static void test_split_leaves_what_has_arrived_to_who_has_it(void **state) {
+        const struct fetch_limits long_ones = { .segments = 8, .range_segments = 8 };
+        struct world *w = *state;
+        struct range *r = ask(w, &long_ones);
+
+        give(w, &long_ones, r, 0, 6 * SEGMENT_SIZE + 10);
+        r->rate = 1;
+        struct range *rest = fetch_split(&w->fetch, 1e12, 1);
+        assert_int_equal(rest->pos, 7 * SEGMENT_SIZE);
+        assert_int_equal(r->end, 7 * SEGMENT_SIZE);
+        finish(w, r);
+        finish(w, rest);
+        read_on(w, SIZE);
+}
+
+/* However large the blob is, there are no more ranges than the arena has segments, and each is put and taken
+ * without a walk. */
+static void test_blob_of_a_tebibyte_has_few_ranges(void **state) {
+        static char megabyte[SEGMENT_SIZE];
+        const struct fetch_limits l = { .segments = 8, .range_segments = 1 };
+        struct world *w = *state;
+        struct error e;
+        const void *data;
+        size_t len;
+
+        w->fetch.size = UINT64_C(1) << 40;
+        window_reset(&w->window, 0, w->fetch.size);
+        window_skip(&w->window, WINDOW_CONTENT, w->fetch.size);
+        for (uint64_t pos = 0; pos < 4096 * SEGMENT_SIZE; pos += SEGMENT_SIZE) {
+                struct range *r;
+
+                while ((r = ask(w, &l)))
+                        ;
+                assert_int_equal(n_ranges(w), 8);
+                r = w->fetch.ranges;
+                assert_int_equal(r->pos, pos);
+                fetch_store(&w->fetch, &l, r, megabyte, sizeof megabyte);
+                end_by(w, r, OCI_VERDICT_OK, false);
+                assert_int_equal(window_read(&w->window, WINDOW_DIGEST, &data, &len, &e), WINDOW_DATA);
+                window_consume(&w->window, WINDOW_DIGEST, len);
+        }
 }
 
 /* ---- the one stream ---- */
@@ -367,6 +527,13 @@ int main(void) {
                 T(test_trouble_is_told_until_something_comes),
                 T(test_fatal_answer_fails_at_once),
                 T(test_nothing_is_asked_for_while_the_address_is_looked_for),
+                T(test_refused_range_waits_only_if_it_is_refused_again),
+                T(test_rest_of_a_range_that_is_cut_off_is_shared),
+                T(test_range_of_one_segment_is_cut_off_whole),
+                T(test_cut_does_not_count_as_a_failure),
+                T(test_slowest_range_is_split_and_nothing_is_asked_for_twice),
+                T(test_split_leaves_what_has_arrived_to_who_has_it),
+                T(test_blob_of_a_tebibyte_has_few_ranges),
                 T(test_stream_goes_on_with_a_single_segment),
                 T(test_stream_that_starts_over_skips_what_is_here),
                 T(test_stream_skips_what_ranges_have_brought),

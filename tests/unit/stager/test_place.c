@@ -65,7 +65,7 @@ static int set_up(void **state, const char *io) {
         assert_int_equal(settings_new(&w->settings, &e), 0);
         assert_int_equal(settings_set(w->settings, "engine.io", io, &e), 0);
         assert_int_equal(arena_new(&w->arena, 16 * MIB, 1, &e), 0);
-        assert_int_equal(reactor_new(&w->reactor, w->settings, w->arena, &e), 0);
+        assert_int_equal(reactor_new(&w->reactor, w->settings, w->arena, NULL, &e), 0);
         w->placer = (struct placer){ .reactor = w->reactor,
                                      .arena = w->arena,
                                      .direct = true,

@@ -28,7 +28,7 @@ static void test_the_disk_has_as_much_to_do_at_once_as_is_set(void **state) {
                 assert_int_equal(settings_new(&s, &e), 0);
                 assert_int_equal(settings_set(s, "engine.diskQueue", depths[i], &e), 0);
                 assert_int_equal(arena_new(&a, 16 * SEGMENT_SIZE, 1, &e), 0);
-                assert_int_equal(reactor_new(&r, s, a, &e), 0);
+                assert_int_equal(reactor_new(&r, s, a, NULL, &e), 0);
                 reactor_free(r);
                 assert_int_equal(depth_asked, atoi(depths[i]));
         }
