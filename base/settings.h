@@ -31,7 +31,7 @@ struct settings_registry {
         char **mirrors; /* URLs; NULL-ended; may be NULL */
         char *ca_file;  /* PEM; NULL: the system's */
         bool plain_http;
-        uint64_t bandwidth; /* bytes a second from this host; 0: unlimited */
+        uint64_t bandwidth;              /* bytes a second from this host; 0: unlimited */
         struct settings_header *headers; /* sent with every request to this host */
         size_t n_headers;
 };

@@ -6,9 +6,10 @@
 #define PERIOD_MAX_NS (1000 * MS) /* a slow host is judged by fewer bytes */
 #define PERIOD_BYTES (UINT64_C(2) << 20)
 #define SETTLE_NS (4 * MS) /* after a step, or two times to the first byte */
-#define REST_FIRST_NS (500 * MS)
+#define REST_FIRST_NS (250 * MS)
 #define REST_MAX_NS (30000 * MS)
 #define GROWTH 1.10 /* less is none */
+#define DOUBTS 4u   /* measurements that have to agree that a step does not pay */
 #define LOSS 0.95   /* of goodput, that fewer connections may cost */
 #define LATE 3.0    /* times the least, and LATE_NS more: the answers queue somewhere */
 #define LATE_NS (30.0 * 1e6)
@@ -32,7 +33,7 @@ static void restart(struct pacer *p, uint64_t now_ns) {
 
         p->period_ns = now_ns + (settle > SETTLE_NS ? settle : SETTLE_NS);
         p->bytes = p->off_ns = 0;
-        p->doubted = false;
+        p->doubts = 0;
 }
 
 void pacer_join(struct pacer *p, unsigned blobs) {
@@ -172,12 +173,13 @@ static bool measured(struct pacer *p, double rate, uint64_t now_ns) {
         return step_up(p, rate, now_ns);
 }
 
-/* False, and a longer look, the first time that a step up does not seem to pay. */
-static bool is_sure(struct pacer *p) {
-        bool sure = p->doubted;
-
-        p->doubted = true;
-        return sure;
+/* A step does not seem to pay: is that certain? If not, another measurement begins. */
+static bool is_sure(struct pacer *p, uint64_t now_ns) {
+        if (++p->doubts >= DOUBTS)
+                return true;
+        p->period_ns = now_ns;
+        p->bytes = p->off_ns = 0;
+        return false;
 }
 
 static bool judge(struct pacer *p, double rate, uint64_t now_ns) {
@@ -189,11 +191,11 @@ static bool judge(struct pacer *p, double rate, uint64_t now_ns) {
                         p->rest_ns = REST_FIRST_NS;
                         return step_up(p, rate, now_ns);
                 }
-                return is_sure(p) ? rest(p, p->from, p->from_rate, now_ns) : false;
+                return is_sure(p, now_ns) ? rest(p, p->from, p->from_rate, now_ns) : false;
         case PACER_DOWN:
                 if (rate >= LOSS * p->from_rate)
                         return rest(p, p->target, rate, now_ns);
-                return is_sure(p) ? rest(p, p->from, p->from_rate, now_ns) : false;
+                return is_sure(p, now_ns) ? rest(p, p->from, p->from_rate, now_ns) : false;
         case PACER_REST:
                 break;
         }
@@ -224,8 +226,8 @@ bool pacer_look(struct pacer *p, unsigned used, uint64_t now_ns) {
                 p->bytes = 0;
                 return false;
         }
-        uint64_t least = p->doubted ? 2 * PERIOD_NS : PERIOD_NS, elapsed = now_ns - p->period_ns;
-        if (elapsed < least || (p->bytes < PERIOD_BYTES && elapsed < PERIOD_MAX_NS))
+        uint64_t elapsed = now_ns - p->period_ns;
+        if (elapsed < PERIOD_NS || (p->bytes < PERIOD_BYTES && elapsed < PERIOD_MAX_NS))
                 return false;
         if (p->off_ns > elapsed / 4) {
                 restart(p, now_ns);

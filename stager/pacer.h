@@ -12,8 +12,9 @@
  *
  * It begins with START connections for each blob, or with what was best for this host before. A measurement
  * is some MiB and some tens of milliseconds with all of the connections at work; a time in which there was
- * not enough to do for them says nothing. The first climb takes three measurements; a rest ends with a
- * measurement, twice as late each time that nothing was found.
+ * not enough to do for them says nothing. What disturbs a measurement makes it lower, so a step pays if one
+ * says so, and does not if several agree. The first climb takes three measurements; a rest ends with one,
+ * twice as late each time that nothing was found.
  *
  * Besides that there is a limit, from what the host refuses (429, 503):
  *
@@ -42,7 +43,7 @@ struct pacer {
 
         enum pacer_step step;    /* what is being found out */
         bool climbed;            /* the first climb is over */
-        bool doubted;            /* this measurement is the second one of the same step */
+        unsigned doubts;         /* measurements by which this step does not pay */
         unsigned from;           /* target before the step */
         double from_rate;        /* bytes a second with that */
         uint64_t rest_ns;        /* how long the next rest is */
