@@ -334,6 +334,12 @@ bool oci_blob_has_ranges(const struct oci_blob *b) {
         return b->fd >= 0 || b->has_ranges;
 }
 
+void oci_blob_forgo_ranges(struct oci_blob *b) {
+        LOCK_SCOPE(&b->lock);
+        b->ranges_failed = true;
+        b->has_ranges = false;
+}
+
 const char *oci_blob_registry(const struct oci_blob *b) {
         return b->reference->is_layout ? "oci-layout" : b->reference->host;
 }

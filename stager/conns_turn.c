@@ -80,7 +80,10 @@ static bool has_ranges(struct conns *c, const struct fetch *f) {
                         conns_note_ranges(c, h, HOST_RANGES_IGNORED);
                 return false;
         }
-        return h->ranges != HOST_RANGES_BROKEN;
+        if (h->ranges != HOST_RANGES_BROKEN)
+                return true;
+        oci_blob_forgo_ranges(f->blob);
+        return false;
 }
 
 static void wait_for(int64_t *wait_ms, int64_t ms) {

@@ -159,3 +159,15 @@ void control_job_clear(struct control_job *j) {
         j->blobs = NULL;
         j->list = NULL;
 }
+
+void control_host_fill(Modelstage__V1__Host *ret, const struct host_profile *p) {
+        modelstage__v1__host__init(ret);
+        ret->name = (char *)p->name;
+        ret->ranges = (char *)host_ranges_name(p->ranges);
+        ret->connections = (int32_t)p->connections;
+        ret->best = (int32_t)p->pace.best;
+        ret->limit = (int32_t)p->pace.limit;
+        ret->rate = to_int64(p->pace.rate);
+        ret->latency_us = to_int64(p->pace.latency_us);
+        ret->last_used_ms = p->used_ms;
+}

@@ -31,6 +31,7 @@ struct control_job {
 /* @ret must not move afterwards. -ENOMEM. */
 int control_job_fill(struct control_job *ret, const struct stage_progress *p);
 void control_job_clear(struct control_job *j);
+void control_host_fill(Modelstage__V1__Host *ret, const struct host_profile *p); /* borrows from it */
 
 /* The handlers; userdata is a struct control. They run on the server's workers, many at once. */
 rpc_handler control_warm, control_status, control_list, control_inspect, control_mount, control_unmount,

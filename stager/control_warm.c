@@ -7,7 +7,7 @@
  * a call stays until then, or until the daemon stops (control_stop()).
  *
  *   Warm     progress every PROGRESS_MS, then the outcome; with `detach` "accepted" at once, then nothing
- *   Status   the list of jobs once; with `watch` again after each interval, until the client leaves
+ *   Status   jobs and hosts once; with `watch` again after each interval, until the client leaves
  */
 #include "stager/control_message.h"
 
@@ -120,38 +120,54 @@ int control_warm(struct rpc_call *call, const ProtobufCMessage *m, void *userdat
         return req->detach ? 0 : send_outcome(call, &o, e);
 }
 
-static int send_list(struct rpc_call *call, const struct stage_progress *list, size_t n, struct error *e) {
-        Modelstage__V1__StatusResponse msg = MODELSTAGE__V1__STATUS_RESPONSE__INIT;
-        _cleanup_free_ struct control_job *jobs = calloc(n + 1, sizeof *jobs);
-        _cleanup_free_ Modelstage__V1__Job **pointers = calloc(n + 1, sizeof *pointers);
-        int r = jobs && pointers ? 0 : -ENOMEM;
+struct status { /* what is told at once; the stager's copies */
+        struct stage_progress *jobs;
+        struct host_profile *hosts;
+        size_t n_jobs, n_hosts;
+};
 
-        for (size_t i = 0; i < n && r == 0; i++) {
-                r = control_job_fill(&jobs[i], &list[i]);
-                pointers[i] = &jobs[i].msg;
+static void status_clear(struct status *s) {
+        stager_list_free(s->jobs, s->n_jobs);
+        free(s->hosts);
+}
+
+static int send_status(struct rpc_call *call, const struct status *s, struct error *e) {
+        Modelstage__V1__StatusResponse msg = MODELSTAGE__V1__STATUS_RESPONSE__INIT;
+        _cleanup_free_ struct control_job *jobs = calloc(s->n_jobs + 1, sizeof *jobs);
+        _cleanup_free_ Modelstage__V1__Host *hosts = calloc(s->n_hosts + 1, sizeof *hosts);
+        _cleanup_free_ Modelstage__V1__Job **job_list = calloc(s->n_jobs + 1, sizeof *job_list);
+        _cleanup_free_ Modelstage__V1__Host **host_list = calloc(s->n_hosts + 1, sizeof *host_list);
+        int r = jobs && hosts && job_list && host_list ? 0 : -ENOMEM;
+
+        for (size_t i = 0; i < s->n_jobs && r == 0; i++) {
+                r = control_job_fill(&jobs[i], &s->jobs[i]);
+                job_list[i] = &jobs[i].msg;
+        }
+        for (size_t i = 0; i < s->n_hosts && r == 0; i++) {
+                control_host_fill(&hosts[i], &s->hosts[i]);
+                host_list[i] = &hosts[i];
         }
         if (r < 0)
                 error_errno(e, r, "list the jobs");
         else {
-                msg.jobs = pointers;
-                msg.n_jobs = n;
+                msg.jobs = job_list;
+                msg.n_jobs = s->n_jobs;
+                msg.hosts = host_list;
+                msg.n_hosts = s->n_hosts;
                 r = rpc_call_send(call, &msg.base, e);
         }
-        for (size_t i = 0; i < n && jobs; i++)
+        for (size_t i = 0; i < s->n_jobs && jobs; i++)
                 control_job_clear(&jobs[i]);
         return r;
 }
 
 static int send_jobs(struct control *c, struct rpc_call *call, struct error *e) {
-        struct stage_progress *list = NULL;
-        size_t n = 0;
-        int r = stager_list(c->stager, &list, &n);
+        _cleanup_(status_clear) struct status s = { NULL };
+        int r = stager_list(c->stager, &s.jobs, &s.n_jobs);
 
-        if (r < 0)
-                return error_errno(e, r, "list the jobs");
-        r = send_list(call, list, n, e);
-        stager_list_free(list, n);
-        return r;
+        if (r == 0)
+                r = stager_hosts(c->stager, &s.hosts, &s.n_hosts);
+        return r < 0 ? error_errno(e, r, "list the jobs") : send_status(call, &s, e);
 }
 
 /* An interval that ends early when the client leaves. */

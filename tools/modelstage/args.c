@@ -46,6 +46,7 @@ const struct arg_spec arg_specs[_ARG_MAX] = {
         [ARG_DOCKER_CONFIG] = { "docker-config", 0, "FILE",
                                 "credentials for this request, in the format of Docker's config.json" },
         [ARG_WATCH] = { "watch", 0, NULL, "show the jobs again every second, until interrupted" },
+        [ARG_HOSTS] = { "hosts", 0, NULL, "show the hosts that blobs come from, and not the jobs" },
         [ARG_REMOTE] = { "remote", 0, NULL, "ask the registry instead of the cache; needs no daemon" },
         [ARG_FORCE] = { "force", 0, NULL, "replace files that exist" },
         [ARG_CONFIG] = { "config", 0, "FILE",

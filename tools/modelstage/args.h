@@ -25,6 +25,7 @@ enum arg_option {
         ARG_DETACH,
         ARG_DOCKER_CONFIG,
         ARG_WATCH,
+        ARG_HOSTS,
         ARG_REMOTE,
         ARG_FORCE,
         ARG_CONFIG,

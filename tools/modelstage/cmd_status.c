@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * status: the jobs of the daemon, from a stream: one message without --watch, one a second with it.
+ * status: the jobs of the daemon, from a stream: one message without --watch, one a second with it. The hosts
+ * that it knows are below them; with --hosts they are all.
  *
  *   table    on a terminal --watch clears the screen before each one
- *   JSON     indented; with --watch each message is an array on a line of its own
+ *   JSON     jobs, or hosts; indented, with --watch each message is an array on a line of its own
  */
 #include <stdio.h>
 #include <string.h>
@@ -33,18 +34,38 @@ static json_t *job_json(const Modelstage__V1__Job *j) {
         return item;
 }
 
-static void print_json(const Modelstage__V1__StatusResponse *s, bool one_line) {
+static json_t *number_or_null(int64_t n) {
+        return n > 0 ? json_integer(n) : json_null();
+}
+
+static json_t *host_json(const Modelstage__V1__Host *h) {
+        json_t *item = cli_must(json_object());
+
+        output_set(item, "host", output_text(h->name));
+        output_set(item, "ranges", output_text_or_null(h->ranges));
+        output_set(item, "connections", json_integer(h->connections));
+        output_set(item, "best", number_or_null(h->best));
+        output_set(item, "limit", number_or_null(h->limit));
+        output_set(item, "rate", number_or_null(h->rate));
+        output_set(item, "latency", h->latency_us > 0 ? json_real((double)h->latency_us / 1e6) : json_null());
+        output_set(item, "lastUsed", output_time(h->last_used_ms));
+        return item;
+}
+
+static void print_json(const Modelstage__V1__StatusResponse *s, bool hosts, bool one_line) {
         json_t *list = cli_must(json_array());
 
-        for (size_t i = 0; i < s->n_jobs; i++)
+        for (size_t i = 0; !hosts && i < s->n_jobs; i++)
                 json_array_append_new(list, job_json(s->jobs[i]));
+        for (size_t i = 0; hosts && i < s->n_hosts; i++)
+                json_array_append_new(list, host_json(s->hosts[i]));
         if (one_line)
                 output_json_line(list);
         else
                 output_json(list);
 }
 
-static void print_table(const Modelstage__V1__StatusResponse *s) {
+static void print_jobs(const Modelstage__V1__StatusResponse *s) {
         static const char *const headers[] = { "REFERENCE", "STATE",        ">DONE", ">SIZE",    ">RATE",
                                                ">ETA",      ">CONNECTIONS", "HOST",  ">RETRIES", ">WAITING",
                                                NULL };
@@ -70,17 +91,56 @@ static void print_table(const Modelstage__V1__StatusResponse *s) {
         table_print(t, stdout);
 }
 
+static void cell_number(struct table *t, int n) {
+        if (n > 0)
+                table_cellf(t, "%d", n);
+        else
+                table_cell(t, "");
+}
+
+static void print_hosts(const Modelstage__V1__StatusResponse *s) {
+        static const char *const headers[] = { "HOST",   "RANGES",   ">CONNECTIONS", ">BEST", ">RATE",
+                                               ">LIMIT", ">LATENCY", "LAST USED",    NULL };
+        _cleanup_(table_freep) struct table *t = table_new(headers);
+        char text[TEXT_SHORT];
+
+        for (size_t i = 0; i < s->n_hosts; i++) {
+                const Modelstage__V1__Host *h = s->hosts[i];
+                table_cell(t, h->name);
+                table_cell(t, h->ranges);
+                table_cellf(t, "%d", h->connections);
+                cell_number(t, h->best);
+                table_cell(t, h->rate > 0 ? text_format_rate((uint64_t)h->rate, text) : "");
+                cell_number(t, h->limit);
+                if (h->latency_us > 0)
+                        table_cellf(t, "%.1f ms", (double)h->latency_us / 1000);
+                else
+                        table_cell(t, "");
+                table_cell(t, h->last_used_ms > 0 ? text_format_time(h->last_used_ms, text) : "");
+        }
+        table_print(t, stdout);
+}
+
+static void print_tables(const Modelstage__V1__StatusResponse *s, bool hosts) {
+        if (!hosts)
+                print_jobs(s);
+        if (!hosts && s->n_hosts > 0)
+                putchar('\n');
+        if (hosts || s->n_hosts > 0)
+                print_hosts(s);
+}
+
 static int on_status(const ProtobufCMessage *m, void *userdata, struct error *e) {
         const Modelstage__V1__StatusResponse *s = (const void *)m;
         const struct args *a = userdata;
-        bool watch = args_has(a, ARG_BIT(WATCH));
+        bool watch = args_has(a, ARG_BIT(WATCH)), hosts = args_has(a, ARG_BIT(HOSTS));
 
         if (a->output == ARG_OUTPUT_JSON) {
-                print_json(s, watch);
+                print_json(s, hosts, watch);
         } else {
                 if (watch && isatty(STDOUT_FILENO))
                         fputs("\033[H\033[J", stdout);
-                print_table(s);
+                print_tables(s, hosts);
         }
         if (fflush(stdout) != 0)
                 return error_errno(e, errno, "write the jobs to stdout");

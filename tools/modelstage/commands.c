@@ -48,14 +48,21 @@ const struct command commands[] = {
           { OPERAND_NONE, OPERAND_NONE },
           0,
           0,
-          ARG_BIT(SOCKET) | ARG_BIT(OUTPUT) | ARG_BIT(WATCH),
+          ARG_BIT(SOCKET) | ARG_BIT(OUTPUT) | ARG_BIT(WATCH) | ARG_BIT(HOSTS),
           cmd_status,
-          "show the jobs that run",
+          "show the jobs that run, and what is known of registries",
           "One line a job: how far it is, how fast, from where. Jobs that failed stay for some minutes. With "
           "--watch and -o json each update is an "
           "array on a line "
-          "of its own.",
-          "modelstage status --watch" },
+          "of its own.\n"
+          "\n"
+          "Below the jobs, and alone with --hosts: one line for each host that blobs have come from. RANGES "
+          "says "
+          "whether it honours requests for ranges (ignored or broken: a blob is one request), BEST how many "
+          "connections were worth it, with the rate that they had, LIMIT how many it let us have before it "
+          "refused more, LATENCY how long it takes to the first byte.",
+          "modelstage status --watch\n"
+          "modelstage status --hosts -o json" },
         { "inspect",
           "REF",
           { OPERAND_REFERENCE, OPERAND_NONE },

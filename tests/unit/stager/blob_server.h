@@ -302,6 +302,10 @@ bool oci_blob_has_ranges(const struct oci_blob *b) {
         return !b->no_ranges;
 }
 
+void oci_blob_forgo_ranges(struct oci_blob *b) {
+        b->no_ranges = true;
+}
+
 const char *oci_blob_host(const struct oci_blob *b) {
         return b->file >= 0 ? NULL : "127.0.0.1";
 }
