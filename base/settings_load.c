@@ -78,7 +78,7 @@ static int take_size(const struct settings_state *state, uint64_t *ret, const ch
                      struct error *e) {
         text = given(state, key, text);
         if (text && text_parse_size(ret, text) < 0)
-                return settings_invalid(state, key, e, "\"%.100s\" is not a size", text);
+                return settings_invalid(state, key, e, "\"%.100s\" is not a size such as 500MB", text);
         return 0;
 }
 

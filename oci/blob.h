@@ -39,7 +39,7 @@ void oci_blob_cancel(struct oci_blob *b);
 
 int oci_blob_file(const struct oci_blob *b); /* a layout's file, or -1: then it is HTTP. Not to be closed. */
 bool oci_blob_has_ranges(const struct oci_blob *b); /* false: one plain GET of the whole blob */
-void oci_blob_forgo_ranges(struct oci_blob *b); /* false from now on: the host is known for that */
+void oci_blob_forgo_ranges(struct oci_blob *b);     /* false from now on: the host is known for that */
 const char *oci_blob_host(
     const struct oci_blob *b); /* where the bytes come from now; valid until the next locate */
 const char *oci_blob_registry(const struct oci_blob *b); /* host of the reference, for metrics */

@@ -4,8 +4,8 @@
  * be asked for. No I/O and no threads: the reactor's own.
  *
  * There are two classes: volumes that somebody waits for, and warming. While there are volumes, warming gets
- * no more than its share of the node's connections, of each host's, and of the bandwidth; that volumes are asked
- * first what they need is conns_turn.c's business.
+ * no more than its share of the node's connections, of each host's, and of the bandwidth. That volumes have
+ * their turn first is conns_turn.c's business.
  */
 #pragma once
 

@@ -39,7 +39,8 @@ static void note_pace(struct conns *c, struct budget_host *h) {
 }
 
 static bool is_watched(const struct conn *x) {
-        return x->fetch && !x->range->stream && x->range->pos < x->range->end;
+        return x->fetch && !x->range->stream && x->range != &x->fetch->probe.range &&
+               x->range->pos < x->range->end;
 }
 
 static void look_at_requests(struct conns *c, uint64_t now_ns) {

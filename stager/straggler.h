@@ -41,7 +41,8 @@ void peers_add(struct peers *p, const struct lap *l, uint64_t received, uint64_t
  * ended; 0: too few. */
 double peers_median(const struct peers *p, const struct lap *const *running, size_t n, uint64_t now_ns);
 
-/* Is it to be cut off? @median: of the others. @latency_ns: what the host needs to the first byte. @is_waited_for:
- * nothing else can be done until it is through; then it is given less time to show that it is worth it. */
+/* Is it to be cut off? @median: of the others. @latency_ns: what the host needs to the first byte.
+ * @is_waited_for: nothing else can be done until it is through; then it is given less time to show that it is
+ * worth it. */
 bool lap_is_straggler(const struct lap *l, double median, double latency_ns, bool is_waited_for,
                       uint64_t now_ns);

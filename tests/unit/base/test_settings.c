@@ -105,6 +105,7 @@ static const char documented[] =
     "    mirrors: [https://mirror.internal/v2]\n"
     "    caFile: /etc/modelstage/ca.pem\n"
     "    plainHttp: false\n"
+    "    bandwidth: 0\n"
     "    headers: {}\n"
     "credentials:\n"
     "  dockerConfig: \"\"\n"
@@ -172,6 +173,7 @@ static void test_every_kind_of_value_is_read(void **state) {
                                    "registries:\n"
                                    "- host: '[::1]:5000'\n"
                                    "  plainHttp: true\n"
+                                   "  bandwidth: 500MB\n"
                                    "  headers: {X-Team: ml, X.Dots: 'a: b', X-Empty: ''}\n"
                                    "- {host: Two.example.com}\n"
                                    "policy: {allow: ['a/**', b/c], layouts: [/srv/a, /]}\n"
@@ -190,6 +192,8 @@ static void test_every_kind_of_value_is_read(void **state) {
         assert_string_equal(s->engine.io, "posix");
         assert_int_equal(s->n_registries, 2);
         assert_true(s->registries[0].plain_http);
+        assert_int_equal(s->registries[0].bandwidth, 500000000);
+        assert_int_equal(s->registries[1].bandwidth, 0);
         assert_int_equal(s->registries[0].n_headers, 3);
         assert_string_equal(s->registries[0].headers[0].name, "X-Team");
         assert_string_equal(s->registries[0].headers[0].value, "ml");
@@ -314,6 +318,10 @@ static const struct {
           "credentials.dockerConfig" },
         { "registries:\n- host: a\n  plainHttp: maybe\n",
           ":3: registries[0].plainHttp: \"maybe\" is neither true nor false" },
+        { "registries:\n- host: a\n  bandwidth: lots\n",
+          ":3: registries[0].bandwidth: \"lots\" is not a size such as 500MB" },
+        { "registries:\n- host: a\n  bandwidth: 99999999999999999999999\n",
+          ":3: registries[0].bandwidth: \"99999999999999999999999\" is not a size such as 500MB" },
         { "registries:\n- host: a\n  caFile: ca.pem\n",
           ":3: registries[0].caFile: \"ca.pem\" is not an absolute path" },
         { "registries:\n- host: a\n  headers:\n    X-A: b\n    'X A': b\n",
