@@ -102,7 +102,7 @@ static void end(struct keeper *k) {
 static void add(struct keeper *k, const struct piece *as, const void *data, size_t len) {
         struct piece *p;
 
-        if (k->ended || as->from == as->to)
+        if (k->ended || as->to <= k->covered)
                 return;
         p = as->from == k->covered && len <= PENDING_MAX - k->pending ? malloc(sizeof *p + len) : NULL;
         if (!p) {
@@ -139,18 +139,24 @@ static int print_first(struct keeper *k, struct buf *out, uint64_t to) {
 
 /* ---- batches; lock held ---- */
 
-/* The last mark that the pieces reach; all up to it are forgotten. */
+/* The last mark that lies in a file or at its end, of those that the pieces reach; all of these are
+ * forgotten. Elsewhere, among headers, an archive could not be gone on with. */
 static bool take_mark(struct keeper *k, struct sha256 *ret) {
+        const struct piece *p = k->pieces;
+        bool found = false;
         size_t n = 0;
 
-        while (n < k->n_waiting && k->waiting[n].len <= k->covered)
-                n++;
-        if (n == 0)
-                return false;
-        *ret = k->waiting[n - 1];
+        for (; n < k->n_waiting && k->waiting[n].len <= k->covered; n++) {
+                while (p && p->to < k->waiting[n].len)
+                        p = p->next;
+                if (!p || !p->is_file)
+                        continue;
+                *ret = k->waiting[n];
+                found = true;
+        }
         k->n_waiting -= n;
         memmove(k->waiting, k->waiting + n, k->n_waiting * sizeof *k->waiting);
-        return true;
+        return found;
 }
 
 /* The next batch, in k->out; the first time with the head. False: nothing to write. */
@@ -242,12 +248,14 @@ static void go_on(struct keeper *k) {
 
 /* ---- what is told ---- */
 
+/* What the journal has from before is left out. */
 void keeper_file(struct keeper *k, uint64_t from, uint64_t to, const char *name, uint64_t offset) {
         if (!k)
                 return;
         LOCK_SCOPE(&k->lock);
-        add(k, &(struct piece){ .from = from, .to = to, .offset = offset, .is_file = true }, name,
-            strlen(name) + 1);
+        uint64_t known = from < k->covered ? k->covered - from : 0;
+        add(k, &(struct piece){ .from = from + known, .to = to, .offset = offset + known, .is_file = true },
+            name, strlen(name) + 1);
         go_on(k);
 }
 
@@ -255,7 +263,10 @@ void keeper_bytes(struct keeper *k, uint64_t from, const void *data, size_t len)
         if (!k)
                 return;
         LOCK_SCOPE(&k->lock);
-        add(k, &(struct piece){ .from = from, .to = from + len }, data, len);
+        uint64_t known = from < k->covered ? k->covered - from : 0;
+        if (known < len)
+                add(k, &(struct piece){ .from = from + known, .to = from + len }, (const char *)data + known,
+                    len - (size_t)known);
         go_on(k);
 }
 

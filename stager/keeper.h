@@ -12,8 +12,9 @@
  * resumes finds out. Once every few seconds the journal is flushed, so that the file system does the same
  * with what it knows of the data; so much may a power cut cost more than a kill.
  *
- * A journal is bounded. What is too much for it (an archive of tiny files) ends it: it says no more, and what
- * it has said stays true.
+ * A batch ends in a file or at its end, so that whoever goes on with an archive knows where the next header
+ * is. A journal is bounded. What is too much for it (an archive of tiny files) ends it: it says no more, and
+ * what it has said stays true.
  */
 #pragma once
 
@@ -37,7 +38,7 @@ int keeper_new(struct keeper **ret, struct reactor *r, int dir_fd, const struct 
 void keeper_free(struct keeper *k);
 DEFINE_CLEANUP(struct keeper *, keeper_free);
 
-/* Each begins where the last one ended; if not, the journal ends. One thread; NULL is fine. */
+/* Each begins where the last one ended, or before; if not, the journal ends. One thread; NULL is fine. */
 void keeper_file(struct keeper *k, uint64_t from, uint64_t to, const char *name, uint64_t offset);
 void keeper_bytes(struct keeper *k, uint64_t from, const void *data, size_t len);
 /* One thread; may be another. To be called often. NULL is fine. */

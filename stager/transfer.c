@@ -146,11 +146,11 @@ static int64_t skip_plain(void *userdata, uint64_t len, struct error *e) {
         return intake_skip(&a->intake, len, e);
 }
 
-static int adopt_plain(void *userdata, struct place_file **ret, uint64_t *ret_from, uint64_t header,
-                       uint64_t size, int parent_fd, const char *name, struct error *e) {
+static int adopt_plain(void *userdata, struct unpack_adopted *ret, uint64_t header, uint64_t size,
+                       int parent_fd, const char *name, struct error *e) {
         struct attempt *a = userdata;
 
-        return survey_adopt(ret, ret_from, &a->survey, header, size, parent_fd, name, e);
+        return survey_adopt(&ret->file, &ret->from, &a->survey, header, size, parent_fd, name, e);
 }
 
 static int carry_tar(struct attempt *a, int tree_fd, struct error *e) {
