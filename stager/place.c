@@ -495,9 +495,18 @@ int place_open_kept(struct place_file **ret, struct placer *p, int parent_fd, co
                                        .claimed = true,
                                        .kept = true,
                                        .reached = kept };
+        struct place_file *f;
         int r = claim(p, size, e);
 
-        return r < 0 ? r : open_file(ret, p, parent_fd, name, &as, e);
+        if (r < 0)
+                return r;
+        r = open_file(&f, p, parent_fd, name, &as, e);
+        if (r < 0)
+                return r;
+        r = allocate(f, size, e);
+        if (r == 0)
+                *ret = f;
+        return r;
 }
 
 int placer_keep(struct placer *p, uint64_t bytes, struct error *e) {

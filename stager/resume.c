@@ -85,7 +85,7 @@ static bool reader_next(struct reader *r) {
 
 struct check {
         int dir_fd;
-        int (*go_on)(void *userdata, struct error *e);
+        int (*go_on)(void *userdata, uint64_t pos, struct error *e);
         void *userdata;
         struct sha256 state;
         char *data; /* STEP bytes */
@@ -117,7 +117,7 @@ static int hash_file(struct check *c, const struct journal_entry *entry, struct 
                 return 0;
         while (left > 0) {
                 size_t n = left < STEP ? (size_t)left : STEP;
-                int r = c->go_on(c->userdata, e);
+                int r = c->go_on(c->userdata, c->state.len, e);
 
                 if (r < 0)
                         return r;
@@ -133,7 +133,7 @@ static int hash_file(struct check *c, const struct journal_entry *entry, struct 
 static int hash_zeros(struct check *c, uint64_t len, struct error *e) {
         memset(c->data, 0, STEP);
         for (size_t n; len > 0; len -= n) {
-                int r = c->go_on(c->userdata, e);
+                int r = c->go_on(c->userdata, c->state.len, e);
 
                 if (r < 0)
                         return r;
@@ -178,7 +178,8 @@ static int check_all(struct resume *ret, struct check *c, struct reader *reader,
 }
 
 int resume_check(struct resume *ret, int dir_fd, const struct journal_head *head,
-                 int (*go_on)(void *userdata, struct error *e), void *userdata, struct error *e) {
+                 int (*go_on)(void *userdata, uint64_t pos, struct error *e), void *userdata,
+                 struct error *e) {
         _cleanup_free_ struct check *c = malloc(sizeof *c);
         _cleanup_free_ char *data = malloc(STEP);
         struct reader reader;

@@ -16,9 +16,11 @@ struct resume {
         struct sha256 state;       /* of the digest, at start.pos */
 };
 
-/* Blob thread. @go_on is asked once in a while; its failure is passed on. Nothing of use is no failure. */
+/* Blob thread. @go_on is told once in a while how many bytes were hashed; its failure is passed on. Nothing of
+ * use is no failure. */
 int resume_check(struct resume *ret, int dir_fd, const struct journal_head *head,
-                 int (*go_on)(void *userdata, struct error *e), void *userdata, struct error *e);
+                 int (*go_on)(void *userdata, uint64_t pos, struct error *e), void *userdata,
+                 struct error *e);
 
 /* The journal's entries, one after the other, up to @upto (that resume_check() has found), where the last one
  * is cut. */

@@ -96,7 +96,12 @@ static int64_t pass_over(void *userdata, uint64_t len, struct error *e) {
 
 /* ---- a session ---- */
 
-static int yes(void *userdata, struct error *e) {
+static int yes(void *userdata, uint64_t pos, struct error *e) {
+        (void)userdata, (void)pos, (void)e;
+        return 0;
+}
+
+static int arrive(void *userdata, struct error *e) {
         (void)userdata, (void)e;
         return 0;
 }
@@ -125,7 +130,7 @@ static int run(struct world *w, const struct resume *resume, struct error *e) {
                                                     .upto = resume->start.pos,
                                                     .placer = &w->placer,
                                                     .after = &registry,
-                                                    .arrive = yes,
+                                                    .arrive = arrive,
                                                     .last = last,
                                                     .userdata = w };
                 assert_ok(replay_new(&replay, &order, e), e);

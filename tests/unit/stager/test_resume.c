@@ -93,8 +93,8 @@ static void hash(struct keeper *k, struct sha256 *s, const char *data, size_t fr
         }
 }
 
-static int yes(void *userdata, struct error *e) {
-        (void)userdata, (void)e;
+static int yes(void *userdata, uint64_t pos, struct error *e) {
+        (void)userdata, (void)pos, (void)e;
         return 0;
 }
 
@@ -273,7 +273,8 @@ static void test_another_blob_or_form_has_no_use_for_it(void **state) {
         assert_int_equal(check(f).start.pos, 0);
 }
 
-static int no(void *userdata, struct error *e) {
+static int no(void *userdata, uint64_t pos, struct error *e) {
+        (void)pos;
         return ++*(int *)userdata == 3 ? error_set(e, ERROR_CANCELLED, "enough") : 0;
 }
 
