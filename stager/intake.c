@@ -7,9 +7,9 @@
  *   in a layout      locate -> the file -> a segment of ARENA_OUTPUT -> hash, again and again -> next_of_file
  *
  * The blob thread locates: it may block, the reactor may not. The first segment comes with the first answer,
- * unless it was kept from an earlier transfer; a blob that is no larger is complete then and the reactor never hears of it. When an address expires the
- * reactor asks by WINDOW_LOCATE, which is heard at the next read, or while the digest is waited for. A blob
- * of no bytes is not located at all.
+ * unless it was kept from an earlier transfer; a blob that is no larger is complete then and the reactor
+ * never hears of it. When an address expires the reactor asks by WINDOW_LOCATE, which is heard at the next
+ * read, or while the digest is waited for. A blob of no bytes is not located at all.
  */
 #include "stager/intake.h"
 

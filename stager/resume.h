@@ -16,8 +16,8 @@ struct resume {
         struct sha256 state;       /* of the digest, at start.pos */
 };
 
-/* Blob thread. @go_on is told once in a while how many bytes were hashed; its failure is passed on. Nothing of
- * use is no failure. */
+/* Blob thread. @go_on is told once in a while how many bytes were hashed; its failure is passed on. Nothing
+ * of use is no failure. */
 int resume_check(struct resume *ret, int dir_fd, const struct journal_head *head,
                  int (*go_on)(void *userdata, uint64_t pos, struct error *e), void *userdata,
                  struct error *e);

@@ -32,7 +32,8 @@ struct survey {
         char block[8 * SCOUT_BLOCK];
 };
 
-/* Keeps all by reference. @fetch is not attached to the reactor yet. @from: where a header is, or nothing is. */
+/* Keeps all by reference. @fetch is not attached to the reactor yet. @from: where a header is, or nothing is.
+ * */
 void survey_begin(struct survey *s, struct fetch *fetch, struct placer *p, int dir_fd, uint64_t from);
 /* Looks as far ahead as it can now. Call it when bytes have come, and on WINDOW_NEWS. */
 int survey_go_on(struct survey *s, struct error *e);
