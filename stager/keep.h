@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * keep: what a transfer takes over from an earlier one, and what it leaves if it fails. The same for raw blobs
- * and plain tars; what goes through a decoder is not kept.
+ * keep: what a transfer takes over from an earlier one, and what it leaves if it fails. The same for raw
+ * blobs and plain tars; what goes through a decoder is not kept.
  *
  *   keep_begin   looks at what is in the staging directory, and removes what is of no use
  *   keep_end     after a failure: the journal stays with what it speaks of, or all is removed

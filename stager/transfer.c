@@ -210,9 +210,11 @@ static int begin_again(struct attempt *a, struct unpack_source *ret, const struc
 }
 
 static int unpack_plain(struct attempt *a, int tree_fd, struct unpack_result *ret, struct error *e) {
-        const struct unpack_source plain = {
-                .next = next_decoded, .skip = skip_plain, .adopt = adopt_plain, .userdata = a
-        };
+        const struct unpack_source plain = { .next = next_decoded,
+                                             .skip = skip_plain,
+                                             .adopt = adopt_plain,
+                                             .adopt_min = UNPACK_ADOPT_MIN,
+                                             .userdata = a };
         struct unpack_source source = plain;
         struct record record;
         int r = a->keep.resume.start.pos > 0 ? begin_again(a, &source, &plain, e) : begin_plain(a, e);
