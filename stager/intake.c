@@ -89,8 +89,10 @@ static int begin_blob(struct intake *in, struct place_file *whole, struct error 
         struct transfer *t = in->transfer;
         struct segment *s = in->offset == 0 ? arena_wait(t->engine->arena) : NULL;
         size_t cap = t->order.size < SEGMENT_SIZE ? (size_t)t->order.size : SEGMENT_SIZE, got = 0;
-        int r = oci_blob_locate(t->order.source, s ? s->data : NULL, s ? cap : 0, &got, e);
+        int r = 0;
 
+        if (s || !in->located)
+                r = oci_blob_locate(t->order.source, s ? s->data : NULL, s ? cap : 0, &got, e);
         if (r >= 0)
                 r = window_check(&t->window, e);
         if (r < 0 || oci_blob_file(t->order.source) >= 0) {

@@ -10,6 +10,7 @@
 
 struct intake {
         struct transfer *transfer;
+        bool located;            /* not long ago, by the caller; nothing was read */
         bool begun;              /* there is, or will be, something to read */
         struct sha256 hash;      /* of what was kept, then of the layout's file */
         struct survey *survey;   /* of a plain tar at a registry, else NULL; the caller's */

@@ -6,6 +6,8 @@
 #include "base/path.h"
 #include "base/text.h"
 #include "cache/cache.h"
+#include "stager/replay.h"
+#include "stager/survey.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -19,7 +21,17 @@ static int go_on(void *userdata, uint64_t pos, struct error *e) {
         return window_check(&t->window, e);
 }
 
-/* Removes what is in the staging directory; with @kept, all but the journal and what it speaks of. */
+/* Made by a transfer, of this form or another one. */
+static bool is_ours(const char *name) {
+        static const char *const names[] = { "blob", "tree", REPLAY_TREE, REPLAY_OLD, CACHE_JOURNAL };
+
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+                if (strcmp(name, names[i]) == 0)
+                        return true;
+        return strncmp(name, SURVEY_PREFIX, sizeof SURVEY_PREFIX - 1) == 0;
+}
+
+/* Removes what a transfer has left; with @kept all but the journal and what it speaks of. */
 static int clear(const struct transfer *t, bool kept, struct error *e) {
         const char *data = t->order.packing == PLAN_TAR ? "tree" : "blob";
         _cleanup_closedir_ DIR *d = NULL;
@@ -33,10 +45,8 @@ static int clear(const struct transfer *t, bool kept, struct error *e) {
         while (r == 0 && (entry = readdir(d))) {
                 const char *name = entry->d_name;
 
-                if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
-                    (kept && (strcmp(name, CACHE_JOURNAL) == 0 || strcmp(name, data) == 0)))
-                        continue;
-                r = path_remove_tree(t->order.dir_fd, name, e);
+                if (is_ours(name) && !(kept && (strcmp(name, CACHE_JOURNAL) == 0 || strcmp(name, data) == 0)))
+                        r = path_remove_tree(t->order.dir_fd, name, e);
         }
         return r;
 }
@@ -47,6 +57,21 @@ static void tell(const struct transfer *t, uint64_t pos) {
         log_info("blob %s resumes at %s of %s", digest_format(&t->order.digest, digest),
                  text_format_size(pos, from), text_format_size(t->order.size, size));
         metric_add(RESUMED_BYTES, (double)pos, oci_blob_registry(t->order.source));
+}
+
+/* All that was kept is read for it. So that this is not done again and again while the registry does not have
+ * the blob, it is asked first. */
+static int look(struct keep *k, const struct journal_head *head, struct error *e) {
+        struct transfer *t = k->transfer;
+        size_t none = 0;
+
+        if (faccessat(t->order.dir_fd, CACHE_JOURNAL, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+                return 0;
+        int r = oci_blob_locate(t->order.source, NULL, 0, &none, e);
+        if (r < 0)
+                return r;
+        k->located = true;
+        return resume_check(&k->resume, t->order.dir_fd, head, go_on, t, e);
 }
 
 int keep_begin(struct keep *k, struct transfer *t, bool fresh, struct error *e) {
@@ -60,7 +85,7 @@ int keep_begin(struct keep *k, struct transfer *t, bool fresh, struct error *e) 
         *k = (struct keep){ .transfer = t };
         sha256_init(&k->resume.state);
         if (plain && !fresh)
-                r = resume_check(&k->resume, t->order.dir_fd, &head, go_on, t, e);
+                r = look(k, &head, e);
         if (r == 0)
                 r = clear(t, k->resume.start.pos > 0, e);
         /* A layout is on a disk already. */

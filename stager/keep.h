@@ -16,6 +16,7 @@
 
 struct keep {
         struct transfer *transfer;
+        bool located;          /* the blob was: there is something to go on with */
         struct resume resume;  /* start.pos 0: from the beginning */
         struct keeper *keeper; /* NULL: no journal */
 };

@@ -70,12 +70,12 @@ static int arrive(struct replay *r, struct error *e) {
 
         if (r->arrived)
                 return 0;
-        int result = path_remove_tree(fd, "old", e);
+        int result = path_remove_tree(fd, REPLAY_OLD, e);
         if (result < 0)
                 return result;
-        if (renameat(fd, OLD_TREE, fd, "old") < 0 || renameat(fd, REPLAY_TREE, fd, OLD_TREE) < 0)
+        if (renameat(fd, OLD_TREE, fd, REPLAY_OLD) < 0 || renameat(fd, REPLAY_TREE, fd, OLD_TREE) < 0)
                 return error_errno(e, errno, "put what was kept in its place");
-        result = path_remove_tree(fd, "old", e);
+        result = path_remove_tree(fd, REPLAY_OLD, e);
         if (result < 0)
                 return result;
         r->arrived = true;

@@ -18,6 +18,7 @@
 #include "stager/unpack.h"
 
 #define REPLAY_TREE "next" /* in the staging, for unpack_tar() */
+#define REPLAY_OLD "old"   /* likewise; soon gone */
 
 /* The file that reaches to the end of what is kept, or beyond it. */
 struct replay_last {

@@ -30,7 +30,7 @@
 typedef char file_name[24];
 
 static const char *name_of(file_name text, unsigned serial) {
-        snprintf(text, sizeof(file_name), "region.%u", serial);
+        snprintf(text, sizeof(file_name), SURVEY_PREFIX "%u", serial);
         return text;
 }
 

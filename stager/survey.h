@@ -17,6 +17,8 @@
 #include "stager/place.h"
 #include "stager/scout.h"
 
+#define SURVEY_PREFIX "region." /* of the files' names, before they have found their members */
+
 struct survey {
         struct fetch *fetch;
         struct placer *placer;

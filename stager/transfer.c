@@ -341,6 +341,7 @@ static int begin_attempt(struct attempt *a, bool fresh, struct error *e) {
         if (r < 0)
                 return r;
         a->intake.hash = a->keep.resume.state;
+        a->intake.located = a->keep.located;
         window_reset(&t->window, a->keep.resume.start.pos, t->order.size);
         regions_clear(&t->regions);
         fetch_reset(&t->fetch);
