@@ -7,7 +7,7 @@
  *                                            has asked for; beside it its record, blob.json and so on
  *   <root>/models/sha256/<key>/              one model as pods see it: hard links into layers; beside it its
  *                                            record, <key>.json
- *   <root>/staging/<hex>.<form>/              what is being written
+ *   <root>/staging/<hex>.<form>/              what is being written, or was until it failed
  *   <root>/index.db                          SQLite (WAL): models, layers, tags, leases, pins, last use, hits
  *
  * What is under layers/ or models/ is complete and durable: it got there by one rename after its digest had
@@ -31,7 +31,8 @@
 struct cache;
 
 /* Makes the root if missing (0700), locks it (ERROR_PRECONDITION: another process has it), removes what a
- * crash left in staging/, repairs the index, reconciles leases with mountinfo. @s is kept by reference. */
+ * crash left in staging/ and what nobody can go on with, repairs the index, reconciles leases with mountinfo.
+ * @s is kept by reference. */
 int cache_open(struct cache **ret, const struct settings *s, struct error *e);
 void cache_close(struct cache *c);
 DEFINE_CLEANUP(struct cache *, cache_close);
@@ -79,14 +80,22 @@ struct cache_staging;
 /*
  *   begin -> the engine writes -> seal: the layer is in the cache
  *                              -> abort: nothing was ever there
+ *                              -> leave: what the file CACHE_JOURNAL speaks for stays for the next begin
  */
-int cache_staging_begin(struct cache_staging **ret, struct cache *c, const struct digest *digest,
-                        enum cache_form form, struct error *e);
+#define CACHE_JOURNAL "journal"
+/* @as: digest and form, and whom it would be shown to: what an earlier one has left is found again by whoever
+ * asks in the same way, public or with credentials at the same origin. It may be anything, since it may come
+ * from before a crash: what is not CACHE_JOURNAL's is to be removed. */
+int cache_staging_begin(struct cache_staging **ret, struct cache *c, const struct cache_layer *as,
+                        struct error *e);
 int cache_staging_dir(const struct cache_staging *s); /* borrowed; "blob" or "tree" is made below it */
 /* The digest has matched and every file's data is durable: writes the record, renames, syncs the directories,
  * enters the index. Frees @s in every case. If someone else was faster that is success. */
 int cache_staging_seal(struct cache_staging *s, const struct cache_layer *layer, struct error *e);
 void cache_staging_abort(struct cache_staging *s); /* removes what is there, frees; NULL is fine */
+/* After a failure: without the journal it is an abort. What stays takes space until it is needed elsewhere,
+ * or for a day. Frees; NULL is fine. */
+void cache_staging_leave(struct cache_staging *s);
 
 /* ---- space ---- */
 
@@ -94,7 +103,9 @@ void cache_staging_abort(struct cache_staging *s); /* removes what is there, fre
  * what is in the way. Reservations may grow (compressed archives) and shrink (as bytes are written they are
  * no longer only promised). */
 struct cache_reservation;
-/* Collects layers that nothing uses first, if that is what it takes. Zero bytes are fine. */
+/* Collects layers that nothing uses and drops unfinished ones that wait to be gone on with, the oldest first,
+ * if that is what it takes. Zero bytes are fine. What is here of a layer that the caller holds is a part of
+ * what it reserves for it. */
 int cache_reserve(struct cache_reservation **ret, struct cache *c, uint64_t bytes, struct error *e);
 int cache_reservation_grow(struct cache_reservation *r, uint64_t bytes, struct error *e);
 /* Never below zero; waits for nothing but a mutex that is held for moments. */
@@ -103,7 +114,8 @@ void cache_reservation_release(struct cache_reservation *r); /* NULL is fine */
 
 struct cache_space {
         uint64_t capacity, used, reserved, free; /* bytes; free: what a new model may take */
-        uint64_t models, layers, saved;          /* how many; bytes that shared layers did not take again */
+        uint64_t partial;               /* of what is used: unfinished layers that nobody is bringing now */
+        uint64_t models, layers, saved; /* how many; bytes that shared layers did not take again */
 };
 /* Asks the index and the file system; takes no lock while it does. */
 int cache_space(struct cache *c, struct cache_space *ret, struct error *e);

@@ -45,7 +45,7 @@ void cache_layer_unhold(struct cache *c, const struct digest *digest) {
         }
 }
 
-static bool is_held(const struct cache *c, const struct digest *digest) {
+bool cache_is_held(const struct cache *c, const struct digest *digest) {
         for (const struct cache_hold *h = c->holds; h; h = h->next)
                 if (digest_equal(&h->digest, digest))
                         return true;
@@ -56,7 +56,7 @@ static bool is_held(const struct cache *c, const struct digest *digest) {
 static int forget(struct cache *c, const struct cache_layer *l, struct error *e) {
         LOCK_SCOPE(&c->lock);
 
-        return is_held(c, &l->digest) ? 0 : cache_index_layer_delete_unused(c->index, l, e);
+        return cache_is_held(c, &l->digest) ? 0 : cache_index_layer_delete_unused(c->index, l, e);
 }
 
 /* The data goes in one step; a record without it is no layer any more, whatever happens then. */

@@ -7,8 +7,9 @@
  *            layers/sha256/<hex>/tree       one rename: now the layer exists
  *            index                          now it is found
  *
- * Threads may write the same layer at once, each in a staging directory of its own; seals of one digest
- * wait for each other, and the second finds the first one's and throws its own away.
+ * Threads may write the same layer at once, each in a staging directory of its own; seals of one digest wait
+ * for each other, and the second finds the first one's and throws its own away. The first of them has the
+ * directory of the plain name, and only that one may be left for later (kept.c).
  */
 #include "cache/store.h"
 #include "cache/tree.h"
@@ -24,8 +25,10 @@ struct cache_staging {
         struct cache *cache;
         struct digest digest;
         enum cache_form form;
-        int fd;     /* of its directory in staging/; the engine borrows it */
-        char *name; /* in staging/ */
+        int fd;      /* of its directory in staging/; the engine borrows it */
+        char *name;  /* in staging/ */
+        bool listed; /* in cache.stagings */
+        struct cache_staging *next;
 };
 
 bool cache_layer_find(struct cache *c, const struct digest *digest, enum cache_form form,
@@ -36,6 +39,14 @@ bool cache_layer_find(struct cache *c, const struct digest *digest, enum cache_f
 /* ---- staging ---- */
 
 static void staging_free(struct cache_staging *s) {
+        if (s->listed) {
+                LOCK_SCOPE(&s->cache->lock);
+                struct cache_staging **at = &s->cache->stagings;
+
+                while (*at != s)
+                        at = &(*at)->next;
+                *at = s->next;
+        }
         if (s->fd >= 0)
                 close(s->fd);
         free(s->name);
@@ -43,16 +54,50 @@ static void staging_free(struct cache_staging *s) {
 }
 DEFINE_CLEANUP(struct cache_staging *, staging_free);
 
-int cache_staging_begin(struct cache_staging **ret, struct cache *c, const struct digest *digest,
-                        enum cache_form form, struct error *e) {
+/* Nobody else has the name: from now on it is ours. */
+static bool claim_name(struct cache_staging *s, const char *name) {
+        LOCK_SCOPE(&s->cache->lock);
+
+        for (const struct cache_staging *x = s->cache->stagings; x; x = x->next)
+                if (strcmp(x->name, name) == 0)
+                        return false;
+        s->name = strdup(name);
+        if (!s->name)
+                return false;
+        s->next = s->cache->stagings;
+        s->cache->stagings = s;
+        s->listed = true;
+        return true;
+}
+
+/* The directory of that name, new or as an earlier one has left it. */
+static int open_claimed(const struct cache_staging *s, struct error *e) {
+        struct cache *c = s->cache;
+        int fd, r;
+
+        cache_kept_take(c, s->name);
+        r = cache_kept_drop_layer(c, &s->digest, s->form, s->name, "somebody else fetches it", e);
+        if (r < 0)
+                return r;
+        if (mkdirat(c->staging_fd, s->name, CACHE_DIR_MODE) < 0 && errno != EEXIST)
+                return path_make_failed(c->staging_fd, errno, e, "make staging/%s in %s", s->name, c->root);
+        fd = openat(c->staging_fd, s->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        return fd < 0 ? error_errno(e, errno, "open staging/%s", s->name) : fd;
+}
+
+int cache_staging_begin(struct cache_staging **ret, struct cache *c, const struct cache_layer *as,
+                        struct error *e) {
         _cleanup_(staging_freep) struct cache_staging *s = malloc(sizeof *s);
-        char hex[DIGEST_HEX_SIZE], name[DIGEST_HEX_SIZE + 8];
+        char hex[DIGEST_HEX_SIZE], name[CACHE_STAGING_NAME_MAX], second[sizeof name + sizeof ".too"];
 
         if (!s)
                 return error_errno(e, ENOMEM, "stage a layer");
-        *s = (struct cache_staging){ .cache = c, .digest = *digest, .form = form, .fd = -1 };
-        snprintf(name, sizeof name, "%s.%s", digest_hex(digest, hex), cache_layer_file(form));
-        s->fd = cache_staging_make(&s->name, c, name, e);
+        *s = (struct cache_staging){ .cache = c, .digest = as->digest, .form = as->form, .fd = -1 };
+        cache_staging_name(name, as);
+        digest_hex(&as->digest, hex);
+        CACHE_GUARD_SCOPE(c, CACHE_GUARD_LAYER, hex);
+        snprintf(second, sizeof second, "%s.too", name);
+        s->fd = claim_name(s, name) ? open_claimed(s, e) : cache_staging_make(&s->name, c, second, e);
         if (s->fd < 0)
                 return s->fd;
         *ret = take_ptr(s);
@@ -66,9 +111,22 @@ int cache_staging_dir(const struct cache_staging *s) {
 void cache_staging_abort(struct cache_staging *s) {
         if (!s)
                 return;
-        /* What cannot be removed now is removed at the next start. */
+        /* What cannot be removed now is removed by the next one of its name, or at the next start. */
         (void)path_remove_tree(s->cache->staging_fd, s->name, NULL);
         staging_free(s);
+}
+
+void cache_staging_leave(struct cache_staging *s) {
+        char hex[DIGEST_HEX_SIZE];
+
+        if (!s)
+                return;
+        digest_hex(&s->digest, hex);
+        CACHE_GUARD_SCOPE(s->cache, CACHE_GUARD_LAYER, hex);
+        if (s->listed && cache_kept_add(s->cache, s->name))
+                staging_free(s);
+        else
+                cache_staging_abort(s);
 }
 DEFINE_CLEANUP(struct cache_staging *, cache_staging_abort);
 
@@ -200,5 +258,7 @@ int cache_staging_seal(struct cache_staging *staging, const struct cache_layer *
         r = find_sealed(s->cache, &l, e);
         if (r == 0 && (r = move_in(s, &l, hex, e)) >= 0)
                 r = cache_index_layer_put(s->cache->index, &l, e);
+        if (r >= 0) /* if not, it goes when it is old */
+                (void)cache_kept_drop_layer(s->cache, &s->digest, s->form, NULL, "the layer is here", NULL);
         return r < 0 ? error_wrap(e, "seal layer %s", hex) : 0;
 }

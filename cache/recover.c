@@ -2,9 +2,10 @@
 /*
  * recover: what a cache looks like at start, whatever instant it was left at.
  *
- * staging/ is emptied. A layer or model is what has both its final name and a record that describes it. What
- * has goes into the index, and the index forgets what has not. Layers that no model uses stay: they are
- * verified, and a job that a crash has cut off will want them.
+ * staging/ is emptied, but for unfinished layers that somebody may go on with (kept.c). A layer or model is
+ * what has both its final name and a record that describes it. What has goes into the index, and the index
+ * forgets what has not. Layers that no model uses stay: they are verified, and a job that a crash has cut off
+ * will want them.
  *
  *   its record               a layer     a model      a model that a mount or a lease shows
  *   is sound                 listed      listed       listed
@@ -47,9 +48,8 @@ static int for_names(int dir_fd, int (*visit)(struct cache *c, int dir_fd, const
         return r;
 }
 
-static int remove_name(struct cache *c, int dir_fd, const char *name, struct error *e) {
-        (void)c;
-        return path_remove_tree(dir_fd, name, e);
+static int recover_staging(struct cache *c, int dir_fd, const char *name, struct error *e) {
+        return cache_kept_add(c, name) ? 0 : path_remove_tree(dir_fd, name, e);
 }
 
 static bool exists(int dir_fd, const char *name, mode_t type) {
@@ -296,7 +296,8 @@ static int recover_model(struct cache *c, int dir_fd, const char *name, struct e
 }
 
 int cache_recover(struct cache *c, struct error *e) {
-        if (for_names(c->staging_fd, remove_name, c, e) < 0 || cache_index_repair_begin(c->index, e) < 0)
+        cache_kept_free_list(c); /* of a first try */
+        if (for_names(c->staging_fd, recover_staging, c, e) < 0 || cache_index_repair_begin(c->index, e) < 0)
                 return error_wrap(e, "clean up %s", c->root);
         if (for_names(c->layers_fd, recover_layer, c, e) < 0 ||
             for_names(c->models_fd, recover_model, c, e) < 0 || cache_index_repair_end(c->index, e) < 0) {

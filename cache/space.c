@@ -3,7 +3,8 @@
  * space: how much disk there is for models, and promising it.
  *
  *   capacity   cache.maxBytes, or the file system less cache.minFree
- *   used       bytes of the layers in the index: every byte is once in a layer, models only link
+ *   used       bytes of the layers in the index: every byte is once in a layer, models only link; and what is
+ *              kept of unfinished layers (kept.c), unless a job holds the layer, which reserves it
  *   written    bytes that jobs have written and that may not be in a sealed layer yet
  *   reserved   bytes that jobs still have to write
  *   free       what is left of the capacity, or of the disk above minFree if that is less
@@ -34,7 +35,7 @@ static uint64_t minus(uint64_t a, uint64_t b) {
 /* @ret->free does not know of reservations yet. */
 static int measure(struct cache *c, struct cache_space *ret, struct cache_index_sums *sums, struct error *e) {
         const struct settings *s = c->settings;
-        uint64_t whole, available, keep;
+        uint64_t whole, available, keep, partial = cache_kept_bytes(c, false);
         struct statvfs fs;
         int r;
 
@@ -44,11 +45,12 @@ static int measure(struct cache *c, struct cache_space *ret, struct cache_index_
         if (fstatvfs(c->root_fd, &fs) < 0)
                 return error_errno(e, errno, "measure the file system of %s", c->root);
         whole = (uint64_t)fs.f_blocks * fs.f_frsize;
-        available = (uint64_t)fs.f_bavail * fs.f_frsize;
+        available = (uint64_t)fs.f_bavail * fs.f_frsize + cache_kept_bytes(c, true);
         keep = settings_amount_of(&s->cache.min_free, whole);
         *ret = (struct cache_space){
                 .capacity = s->cache.max_bytes ? s->cache.max_bytes : minus(whole, keep),
-                .used = sums->bytes,
+                .used = sums->bytes + partial,
+                .partial = partial,
                 .models = sums->models,
                 .layers = sums->layers,
                 .saved = sums->saved,
@@ -123,14 +125,26 @@ static int take(struct cache_reservation *r, uint64_t bytes, struct error *e) {
 }
 
 int cache_reservation_grow(struct cache_reservation *r, uint64_t bytes, struct error *e) {
-        uint64_t freed;
-        int result;
+        struct cache *c = r->cache;
+        struct error full;
+        int result, dropped = 1;
 
+        cache_kept_expire(c);
         result = take(r, bytes, e);
         if (result != -ENOSPC)
                 return result;
-        result = cache_collect_layers(r->cache, &freed, e);
-        return result < 0 ? result : take(r, bytes, e);
+        result = cache_collect_layers(c, NULL, e);
+        if (result < 0)
+                return result;
+        /* What a job wants to go on with comes last; and better a model from its beginning than none. */
+        while ((result = take(r, bytes, &full)) == -ENOSPC && dropped > 0) {
+                dropped = cache_kept_drop_oldest(c, false, e);
+                if (dropped == 0)
+                        dropped = cache_kept_drop_oldest(c, true, e);
+                if (dropped < 0)
+                        return dropped;
+        }
+        return result < 0 ? error_copy(e, &full) : 0;
 }
 
 int cache_reserve(struct cache_reservation **ret, struct cache *c, uint64_t bytes, struct error *e) {

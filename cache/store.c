@@ -3,8 +3,9 @@
  * store: opening and closing the cache, its lock, its directories, and the moves that make things appear and
  * vanish.
  *
- * A thing appears by one rename out of staging/ and vanishes by one rename into it; staging/ is emptied at
- * each start. So whatever instant the daemon is killed at, a thing is here as a whole or not at all.
+ * A thing appears by one rename out of staging/ and vanishes by one rename into it; what is in staging/ at a
+ * start is removed, or waits to be gone on with and is no thing yet. So whatever instant the daemon is killed
+ * at, a thing is here as a whole or not at all.
  */
 #include "cache/store.h"
 
@@ -194,6 +195,7 @@ static void collect_metrics(void *userdata) {
         struct cache_space space;
 
         metric_set(VOLUMES, cache_lease_count(c));
+        cache_kept_expire(c);
         if (cache_space(c, &space, NULL) < 0)
                 return;
         metric_set(CACHE_MODELS, (double)space.models);
@@ -201,6 +203,7 @@ static void collect_metrics(void *userdata) {
         metric_set(CACHE_USED_BYTES, (double)space.used);
         metric_set(CACHE_CAPACITY_BYTES, (double)space.capacity);
         metric_set(CACHE_RESERVED_BYTES, (double)space.reserved);
+        metric_set(CACHE_PARTIAL_BYTES, (double)space.partial);
 }
 
 int cache_open(struct cache **ret, const struct settings *s, struct error *e) {
@@ -247,6 +250,7 @@ void cache_close(struct cache *c) {
                 return;
         metrics_forget_scrape(c);
         cache_index_close(c->index);
+        cache_kept_free_list(c);
         for (struct cache_hold *h = c->holds, *next; h; h = next) {
                 next = h->next;
                 free(h);

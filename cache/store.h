@@ -42,6 +42,11 @@ struct cache_promises {
         uint64_t written;     /* bytes written by reservations that still live: not all in the index yet */
 };
 
+/* A layer's hex, its form, maybe an origin's hex. */
+#define CACHE_STAGING_NAME_MAX (DIGEST_HEX_SIZE + sizeof "content" + DIGEST_HEX_SIZE)
+
+struct cache_kept;
+
 struct cache {
         const struct settings *settings;
         char *root;           /* absolute, without symbolic links */
@@ -56,8 +61,10 @@ struct cache {
         pthread_cond_t guard_left;
         struct cache_guard *guards;
         struct cache_hold *holds;
-        bool hold_all;   /* there was no memory to remember a hold: collect nothing any more */
-        uint64_t serial; /* makes names in staging/ unique */
+        struct cache_kept *kept;        /* unfinished layers that nobody is bringing (kept.c) */
+        struct cache_staging *stagings; /* that have the name which people recognise, and may be kept */
+        bool hold_all;                  /* there was no memory to remember a hold: collect nothing any more */
+        uint64_t serial;                /* makes names in staging/ unique */
 };
 
 /* ---- guards (guard.c) ---- */
@@ -108,7 +115,26 @@ int cache_model_unlisted(struct cache *c, const struct digest *key, struct error
 /* Puts the leases in line with mountinfo, see lease.c. Likewise. */
 int cache_leases_reconcile(struct cache *c, struct error *e);
 
+/* ---- unfinished layers (kept.c) ---- */
+
+void cache_staging_name(char name[static CACHE_STAGING_NAME_MAX], const struct cache_layer *l);
+/* staging/@name, which nobody writes to any more, is kept. False: it is not worth it, remove it. */
+bool cache_kept_add(struct cache *c, const char *name);
+/* The layer's guard is the caller's, who writes to it from now on. There need not be one. */
+void cache_kept_take(struct cache *c, const char *name);
+/* Bytes of those whose layers are held by a job, or are not. */
+uint64_t cache_kept_bytes(struct cache *c, bool held);
+/* All of this layer, but the one called @but (may be NULL). The layer's guard is the caller's. */
+int cache_kept_drop_layer(struct cache *c, const struct digest *digest, enum cache_form form, const char *but,
+                          const char *why, struct error *e);
+/* 1: one is gone; 0: there is none, or with @held false none that no job holds. */
+int cache_kept_drop_oldest(struct cache *c, bool held, struct error *e);
+void cache_kept_expire(struct cache *c); /* those that are too old; what cannot be removed is logged */
+void cache_kept_free_list(struct cache *c);
+
 /* ---- collection (collect.c) ---- */
+
+bool cache_is_held(const struct cache *c, const struct digest *digest); /* c->lock held */
 
 /* Removes layers that no model uses and nobody holds; *ret_freed (may be NULL) in bytes. */
 int cache_collect_layers(struct cache *c, uint64_t *ret_freed, struct error *e);

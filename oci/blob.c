@@ -319,6 +319,10 @@ int oci_blob_locate(struct oci_blob *b, void *data, size_t cap, size_t *ret_len,
 
 /* ---- getters ---- */
 
+bool oci_blob_is_layout(const struct oci_blob *b) {
+        return b->reference->is_layout;
+}
+
 int oci_blob_file(const struct oci_blob *b) {
         return b->fd;
 }

@@ -37,6 +37,7 @@ bool oci_blob_trouble(const struct oci_blob *b, char *ret, size_t size);
 /* From any thread: a locate that runs ends soon with ERROR_CANCELLED, and so does every later one. */
 void oci_blob_cancel(struct oci_blob *b);
 
+bool oci_blob_is_layout(const struct oci_blob *b); /* known before it is located */
 int oci_blob_file(const struct oci_blob *b); /* a layout's file, or -1: then it is HTTP. Not to be closed. */
 bool oci_blob_has_ranges(const struct oci_blob *b); /* false: one plain GET of the whole blob */
 void oci_blob_forgo_ranges(struct oci_blob *b);     /* false from now on: the host is known for that */

@@ -196,6 +196,8 @@ static void consume(struct piece *p) {
         if (p->task->verified)
                 *p->task->verified = p->task->hash.len;
         p->edge = window_consume(p->task->window, WINDOW_DIGEST, p->len);
+        if (p->edge && p->task->edge)
+                p->task->edge(p->task->edge_data, &p->task->hash);
 }
 
 static void hash_one(struct digester *d, struct piece *p) {

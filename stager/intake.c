@@ -6,10 +6,10 @@
  *                                                     \-> the digester
  *   in a layout      locate -> the file -> a segment of ARENA_OUTPUT -> hash, again and again -> next_of_file
  *
- * The blob thread locates: it may block, the reactor may not. The first segment comes with the first answer;
- * a blob that is no larger is complete then and the reactor never hears of it. When an address expires the
- * reactor asks by WINDOW_LOCATE, which is heard at the next read, or while the digest is waited for. A blob
- * of no bytes is not located at all.
+ * The blob thread locates: it may block, the reactor may not. The first segment comes with the first answer,
+ * unless it was kept from an earlier transfer; a blob that is no larger is complete then and the reactor
+ * never hears of it. When an address expires the reactor asks by WINDOW_LOCATE, which is heard at the next
+ * read, or while the digest is waited for. A blob of no bytes is not located at all.
  */
 #include "stager/intake.h"
 
@@ -49,14 +49,7 @@ static int begin_file(struct intake *in, struct error *e) {
 }
 
 /* The first bytes are in @s: they become the window's first segment. */
-static int begin_window(struct intake *in, struct segment *s, size_t got, struct place_file *whole,
-                        struct error *e) {
-        struct transfer *t = in->transfer;
-        struct region all = { .to = t->order.size, .file = whole };
-
-        digest_begin(&t->digest, NULL);
-        if (whole)
-                (void)regions_add(&t->regions, &t->window, &all, 1, &all);
+static void show_first(struct transfer *t, struct segment *s, size_t got) {
         (void)regions_extend(&t->regions, &t->window, s); /* nothing is held back yet */
         s->got = got;
         if (s->got == s->len && s->file)
@@ -65,9 +58,22 @@ static int begin_window(struct intake *in, struct segment *s, size_t got, struct
         t->fetch.received += got;
         if (got > 0)
                 metric_add(FETCHED_BYTES, (double)got, oci_blob_registry(t->order.source));
-        if (got == t->order.size)
+}
+
+/* @first (may be NULL) has the first @got bytes of the blob. */
+static int begin_window(struct intake *in, struct segment *first, size_t got, struct place_file *whole,
+                        struct error *e) {
+        struct transfer *t = in->transfer;
+        struct region all = { .to = t->order.size, .file = whole };
+
+        digest_begin(&t->digest, &in->hash);
+        if (whole)
+                (void)regions_add(&t->regions, &t->window, &all, 1, &all);
+        if (first)
+                show_first(t, first, got);
+        if (in->offset + got == t->order.size)
                 return 0;
-        if (fetch_begin(&t->fetch, got) < 0)
+        if (fetch_begin(&t->fetch, in->offset + got) < 0)
                 return error_errno(e, ENOMEM, "fetch a blob");
         fetch_set_host(&t->fetch, oci_blob_host(t->order.source));
         int r = in->survey ? survey_go_on(in->survey, e) : 0;
@@ -78,29 +84,33 @@ static int begin_window(struct intake *in, struct segment *s, size_t got, struct
         return 0;
 }
 
+/* With its first bytes, unless they are here. */
 static int begin_blob(struct intake *in, struct place_file *whole, struct error *e) {
         struct transfer *t = in->transfer;
-        struct segment *s = arena_wait(t->engine->arena);
+        struct segment *s = in->offset == 0 ? arena_wait(t->engine->arena) : NULL;
         size_t cap = t->order.size < SEGMENT_SIZE ? (size_t)t->order.size : SEGMENT_SIZE, got = 0;
-        int r = oci_blob_locate(t->order.source, s->data, cap, &got, e);
+        int r = 0;
 
+        if (s || !in->located)
+                r = oci_blob_locate(t->order.source, s ? s->data : NULL, s ? cap : 0, &got, e);
         if (r >= 0)
                 r = window_check(&t->window, e);
         if (r < 0 || oci_blob_file(t->order.source) >= 0) {
-                arena_unref(t->engine->arena, s);
+                if (s)
+                        arena_unref(t->engine->arena, s);
                 return r < 0 ? r : begin_file(in, e);
         }
         return begin_window(in, s, got < cap ? got : cap, whole, e);
 }
 
-int intake_begin(struct intake *in, struct transfer *t, struct place_file *whole, struct error *e) {
+int intake_begin(struct intake *in, struct place_file *whole, struct error *e) {
+        struct transfer *t = in->transfer;
         int r = window_check(&t->window, e);
 
-        *in = (struct intake){ .transfer = t, .survey = in->survey };
-        t->verified = 0;
+        in->offset = in->hash.len;
+        t->verified = in->offset;
         if (r < 0)
                 return r;
-        sha256_init(&in->hash);
         r = t->order.size > 0 ? begin_blob(in, whole, e) : 0;
         in->begun = r == 0;
         return r;

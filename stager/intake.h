@@ -10,17 +10,19 @@
 
 struct intake {
         struct transfer *transfer;
+        bool located;            /* not long ago, by the caller; nothing was read */
         bool begun;              /* there is, or will be, something to read */
-        struct sha256 hash;      /* of the layout's file */
+        struct sha256 hash;      /* of what was kept, then of the layout's file */
         struct survey *survey;   /* of a plain tar at a registry, else NULL; the caller's */
         size_t given;            /* bytes handed out that are to be given back to the window */
         uint64_t offset;         /* of the next byte */
         struct segment *segment; /* that the file is read into */
 };
 
-/* Finds the blob and lets the fetch begin. @whole: the file that the blob is, byte by byte, or NULL. What
- * comes through the window is written to it without further ado. */
-int intake_begin(struct intake *in, struct transfer *t, struct place_file *whole, struct error *e);
+/* Finds the blob and lets the fetch begin, behind the bytes that in->hash has seen: that is where the window
+ * is. @whole: the file that the blob is, byte by byte, or NULL. What comes through the window is written to
+ * it without further ado. */
+int intake_begin(struct intake *in, struct place_file *whole, struct error *e);
 /* The next bytes, valid until the next call: 1, 0 at the end, or a negative errno. */
 int intake_next(struct intake *in, const void **ret, size_t *ret_len, struct error *e);
 /* Passes over the next @len bytes, or those that are left: how many, or a negative errno. */

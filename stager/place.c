@@ -47,6 +47,7 @@ struct place_file {
         struct segment *cur;     /* being collected; pos is its cell's offset in the file */
         size_t from, fill;       /* part of cur that is used */
         bool claimed;            /* all of it, when it was opened */
+        bool kept;               /* it was there before */
         unsigned pending;        /* writes under way; guarded by placer.lock */
         uint64_t awaited;        /* bytes that are still to come in segments of the window; likewise */
         uint64_t extent;         /* the file's size by what was written, padding included; likewise */
@@ -242,8 +243,9 @@ static int allocate(struct place_file *f, uint64_t upto, struct error *e) {
         return 0;
 }
 
-static int open_new(bool *ret_direct, int parent_fd, const char *name, struct error *e) {
-        int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+/* @make: a new one, else it has to be there. */
+static int open_name(bool *ret_direct, bool make, int parent_fd, const char *name, struct error *e) {
+        int flags = O_WRONLY | O_NOFOLLOW | O_CLOEXEC | (make ? O_CREAT | O_EXCL : 0);
 
         if (*ret_direct) {
                 int fd = openat(parent_fd, name, flags | O_DIRECT, 0600);
@@ -253,7 +255,8 @@ static int open_new(bool *ret_direct, int parent_fd, const char *name, struct er
                 if (errno != EINVAL && errno != EOPNOTSUPP)
                         return path_make_failed(parent_fd, errno, e, "create %s", name);
                 log_info("The file system has no direct writes; writing through the page cache");
-                (void)unlinkat(parent_fd, name, 0); /* made before it was refused */
+                if (make)
+                        (void)unlinkat(parent_fd, name, 0); /* made before it was refused */
                 *ret_direct = false;
         }
         int fd = openat(parent_fd, name, flags, 0600);
@@ -273,7 +276,7 @@ static void forget_direct(struct placer *p) {
 static int open_file(struct place_file **ret, struct placer *p, int parent_fd, const char *name,
                      const struct place_file *as, struct error *e) {
         bool direct = as->large && wants_direct(p), asked = direct;
-        int fd = open_new(&direct, parent_fd, name, e);
+        int fd = open_name(&direct, !as->kept, parent_fd, name, e);
 
         if (fd < 0)
                 return fd;
@@ -481,6 +484,37 @@ int place_open_straight(struct place_file **ret, struct placer *p, int parent_fd
                 return r; /* placer_restart() closes it */
         *ret = f;
         return 0;
+}
+
+int place_open_kept(struct place_file **ret, struct placer *p, int parent_fd, const char *name, uint64_t size,
+                    uint64_t kept, struct error *e) {
+        bool large = p->reactor && size >= PLACE_SMALL;
+        const struct place_file as = { .size = size,
+                                       .large = large,
+                                       .allocate = large,
+                                       .claimed = true,
+                                       .kept = true,
+                                       .reached = kept };
+        struct place_file *f;
+        int r = claim(p, size, e);
+
+        if (r < 0)
+                return r;
+        r = open_file(&f, p, parent_fd, name, &as, e);
+        if (r < 0)
+                return r;
+        r = allocate(f, size, e);
+        if (r == 0)
+                *ret = f;
+        return r;
+}
+
+int placer_keep(struct placer *p, uint64_t bytes, struct error *e) {
+        return claim(p, bytes, e);
+}
+
+void placer_had(struct placer *p, uint64_t bytes) {
+        report(p, bytes);
 }
 
 uint64_t place_size(const struct place_file *f) {

@@ -72,6 +72,14 @@ int placer_drain(struct placer *p, struct error *e);
  */
 int place_open_straight(struct place_file **ret, struct placer *p, int parent_fd, const char *name,
                         uint64_t size, struct error *e);
+/* One that is there already, of an earlier transfer: its first @kept bytes are right. On offsets that are not
+ * at a block's beginning nothing can be added to a file of at least PLACE_SMALL bytes. */
+int place_open_kept(struct place_file **ret, struct placer *p, int parent_fd, const char *name, uint64_t size,
+                    uint64_t kept, struct error *e);
+/* A file of so many bytes is there as a whole, and nothing is to be written. */
+int placer_keep(struct placer *p, uint64_t bytes, struct error *e);
+/* So many bytes were on the disk before; wrote() is told. */
+void placer_had(struct placer *p, uint64_t bytes);
 uint64_t place_size(const struct place_file *f);         /* as it was opened with */
 void place_expect(struct place_file *f, uint64_t bytes); /* more will come in segments */
 /* Writes @s, which is full, to its file; holds a reference until that is done. Any thread. */

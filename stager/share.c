@@ -7,7 +7,7 @@
  *                    |
  *                    |  the engine moves the blob; what it writes is taken off the starter's reservation
  *                    v
- *   share_done    sealed into the cache, or thrown away
+ *   share_done    sealed into the cache, or left for whoever goes on with it
  *                    |
  *                    v
  *   share_finish  done, result, out of the table, stager.changed
@@ -106,7 +106,7 @@ static void share_done(void *userdata, int result, const struct transfer_result 
                                              .origin = x->origin };
                 result = cache_staging_seal(take_ptr(x->staging), &layer, &error);
         }
-        cache_staging_abort(take_ptr(x->staging));
+        cache_staging_leave(take_ptr(x->staging)); /* a failure's; else it is NULL */
 
         LOCK_SCOPE(&s->lock);
         transfer_progress(x->transfer, &x->last);
@@ -123,7 +123,11 @@ static int share_start(struct share *x, struct job *j, const struct job_blob *b,
                 r = cache_reservation_grow(x->reservation, blob->size, e);
         if (r < 0)
                 return r;
-        r = cache_staging_begin(&x->staging, s->cache, &blob->digest, x->form, e);
+        r = cache_staging_begin(
+            &x->staging, s->cache,
+            &(struct cache_layer){
+                .digest = x->digest, .form = x->form, .is_private = x->is_private, .origin = x->origin },
+            e);
         if (r < 0)
                 return r;
 

@@ -30,13 +30,15 @@
 typedef char file_name[24];
 
 static const char *name_of(file_name text, unsigned serial) {
-        snprintf(text, sizeof(file_name), "region.%u", serial);
+        snprintf(text, sizeof(file_name), SURVEY_PREFIX "%u", serial);
         return text;
 }
 
-void survey_begin(struct survey *s, struct fetch *fetch, struct placer *p, int dir_fd) {
+void survey_begin(struct survey *s, struct fetch *fetch, struct placer *p, int dir_fd, uint64_t from) {
         *s = (struct survey){ .fetch = fetch, .placer = p, .dir_fd = dir_fd, .probes = FIRST_PROBES };
         scout_init(&s->scout, fetch->size, LEAST);
+        s->scout.pos = from;
+        s->over = from >= fetch->size;
 }
 
 /* The bulk goes on, wherever the scout is. */

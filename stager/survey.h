@@ -17,6 +17,8 @@
 #include "stager/place.h"
 #include "stager/scout.h"
 
+#define SURVEY_PREFIX "region." /* of the files' names, before they have found their members */
+
 struct survey {
         struct fetch *fetch;
         struct placer *placer;
@@ -32,8 +34,9 @@ struct survey {
         char block[8 * SCOUT_BLOCK];
 };
 
-/* Keeps all by reference. @fetch is not attached to the reactor yet. */
-void survey_begin(struct survey *s, struct fetch *fetch, struct placer *p, int dir_fd);
+/* Keeps all by reference. @fetch is not attached to the reactor yet. @from: where a header is, or nothing is.
+ * */
+void survey_begin(struct survey *s, struct fetch *fetch, struct placer *p, int dir_fd, uint64_t from);
 /* Looks as far ahead as it can now. Call it when bytes have come, and on WINDOW_NEWS. */
 int survey_go_on(struct survey *s, struct error *e);
 void survey_stop(struct survey *s); /* the archive is not read any further */

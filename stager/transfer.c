@@ -12,7 +12,8 @@
  *
  * The digest has the first word: whatever else seems wrong with the content, if the digest is wrong too then
  * the bytes are not those that were asked for. Then everything is thrown away and tried once more from zero,
- * because a proxy may have spoilt one answer.
+ * because a proxy may have spoilt one answer. If a part was kept from an earlier transfer (keep.h), the first
+ * time is not counted and nobody is blamed: it may have been wrong then already.
  */
 #include "stager/transfer.h"
 
@@ -21,6 +22,9 @@
 #include "base/path.h"
 #include "stager/decode.h"
 #include "stager/intake.h"
+#include "stager/keep.h"
+#include "stager/record.h"
+#include "stager/replay.h"
 #include "stager/unpack.h"
 
 #include <fcntl.h>
@@ -31,7 +35,10 @@
 struct attempt {
         struct transfer *transfer;
         struct intake intake;
-        struct survey survey; /* of a plain tar */
+        struct keep keep;
+        struct replay *replay; /* of a tar that is gone on with */
+        uint64_t header;       /* of its first member behind what was kept; the blob's size: not known */
+        struct survey survey;  /* of a plain tar */
         struct unpack_notes notes;
         struct decoder *decoder; /* NULL: the bytes are as they come */
         struct segment *output;  /* of the decoder */
@@ -95,13 +102,13 @@ static int end_raw(struct attempt *a, struct place_file *f, uint64_t size, struc
 
 /* Straight: what the window holds is what the file holds. Only a layout's bytes come another way. */
 static int carry_raw(struct attempt *a, struct place_file *f, struct error *e) {
-        int r = intake_begin(&a->intake, a->transfer, f, e);
+        int r = intake_begin(&a->intake, f, e);
 
         if (r == 0 && !a->intake.segment)
                 return intake_drain(&a->intake, e);
         const void *data;
         size_t len;
-        uint64_t offset = 0;
+        uint64_t offset = a->intake.offset;
         while (r == 0 && (r = intake_next(&a->intake, &data, &len, e)) > 0) {
                 r = place_write(f, data, len, offset, e);
                 offset += len;
@@ -114,7 +121,7 @@ static int carry_decoded(struct attempt *a, struct place_file *f, uint64_t *ret_
         const void *data;
         size_t len;
         uint64_t offset = 0;
-        int r = intake_begin(&a->intake, a->transfer, NULL, e);
+        int r = intake_begin(&a->intake, NULL, e);
 
         while (r == 0 && (r = next_decoded(a, &data, &len, e)) > 0) {
                 /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): set, because there is data */
@@ -146,32 +153,96 @@ static int64_t skip_plain(void *userdata, uint64_t len, struct error *e) {
         return intake_skip(&a->intake, len, e);
 }
 
-static int adopt_plain(void *userdata, struct place_file **ret, uint64_t *ret_from, uint64_t header,
-                       uint64_t size, int parent_fd, const char *name, struct error *e) {
+static int adopt_plain(void *userdata, struct unpack_adopted *ret, uint64_t header, uint64_t size,
+                       int parent_fd, const char *name, struct error *e) {
         struct attempt *a = userdata;
 
-        return survey_adopt(ret, ret_from, &a->survey, header, size, parent_fd, name, e);
+        return survey_adopt(&ret->file, &ret->from, &a->survey, header, size, parent_fd, name, e);
+}
+
+/* The archive at a registry or in a layout, from where what was kept ends. */
+static int begin_plain(void *userdata, struct error *e) {
+        struct attempt *a = userdata;
+        struct transfer *t = a->transfer;
+
+        survey_begin(&a->survey, &t->fetch, &t->placer, t->order.dir_fd, a->header);
+        a->intake.survey = &a->survey;
+        return intake_begin(&a->intake, NULL, e);
+}
+
+/* The last file that was kept, which may be in the middle of being written: then it is the first region. */
+static int go_on_with(void *userdata, struct unpack_adopted *ret, const struct replay_last *l,
+                      struct error *e) {
+        struct attempt *a = userdata;
+        struct transfer *t = a->transfer;
+        uint64_t end = l->data + l->size;
+        struct region r = { .from = l->data, .to = end, .header = l->header, .taken = true };
+
+        a->header = (end + SCOUT_BLOCK - 1) / SCOUT_BLOCK * SCOUT_BLOCK;
+        if (l->kept == l->size)
+                return 0;
+        int result = place_open_kept(&ret->file, &t->placer, l->parent_fd, l->name, l->size, l->kept, e);
+        r.file = ret->file;
+        if (result == 0 && !oci_blob_is_layout(t->order.source) &&
+            regions_add(&t->regions, &t->window, &r, SEGMENT_SIZE, &r))
+                ret->from = r.offset;
+        return result;
+}
+
+/* What was kept is read first, and then the rest is asked for. */
+static int begin_again(struct attempt *a, struct unpack_source *ret, const struct unpack_source *plain,
+                       struct error *e) {
+        const struct replay_order order = {
+                .dir_fd = a->transfer->order.dir_fd,
+                .upto = a->keep.resume.start.pos,
+                .placer = &a->transfer->placer,
+                .after = plain,
+                .arrive = begin_plain,
+                .last = go_on_with,
+                .userdata = a,
+        };
+        int r = replay_new(&a->replay, &order, e);
+
+        a->header = a->transfer->order.size;
+        if (r == 0)
+                *ret = replay_source(a->replay);
+        return r;
+}
+
+static int unpack_plain(struct attempt *a, int tree_fd, struct unpack_result *ret, struct error *e) {
+        const struct unpack_source plain = { .next = next_decoded,
+                                             .skip = skip_plain,
+                                             .adopt = adopt_plain,
+                                             .adopt_min = UNPACK_ADOPT_MIN,
+                                             .userdata = a };
+        struct unpack_source source = plain;
+        struct record record;
+        int r = a->keep.resume.start.pos > 0 ? begin_again(a, &source, &plain, e) : begin_plain(a, e);
+
+        if (r < 0)
+                return r;
+        record_init(&record, a->keep.keeper, &source);
+        source = record_source(&record);
+        return unpack_tar(ret, tree_fd, &a->transfer->placer, &source, &a->notes, e);
+}
+
+static int unpack_decoded(struct attempt *a, int tree_fd, struct unpack_result *ret, struct error *e) {
+        const struct unpack_source decoded = { .next = next_decoded, .userdata = a };
+        int r = intake_begin(&a->intake, NULL, e);
+
+        if (r == 0)
+                r = unpack_tar(ret, tree_fd, &a->transfer->placer, &decoded, &a->notes, e);
+        return r == 0 ? drain_decoded(a, e) : r;
 }
 
 static int carry_tar(struct attempt *a, int tree_fd, struct error *e) {
-        struct transfer *t = a->transfer;
-        const struct unpack_source plain = {
-                .next = next_decoded, .skip = skip_plain, .adopt = adopt_plain, .userdata = a
-        };
-        const struct unpack_source decoded = { .next = next_decoded, .userdata = a };
         struct unpack_result unpacked;
+        int r =
+            a->decoder ? unpack_decoded(a, tree_fd, &unpacked, e) : unpack_plain(a, tree_fd, &unpacked, e);
 
-        if (!a->decoder) {
-                survey_begin(&a->survey, &t->fetch, &t->placer, t->order.dir_fd);
-                a->intake.survey = &a->survey;
-        }
-        int r = intake_begin(&a->intake, t, NULL, e);
         if (r == 0)
-                r = unpack_tar(&unpacked, tree_fd, &t->placer, a->decoder ? &decoded : &plain, &a->notes, e);
-        if (r == 0 && a->decoder)
-                r = drain_decoded(a, e);
-        if (r == 0)
-                a->result = (struct transfer_result){ .bytes = t->placer.claimed, .files = unpacked.files };
+                a->result =
+                    (struct transfer_result){ .bytes = a->transfer->placer.claimed, .files = unpacked.files };
         return r;
 }
 
@@ -185,6 +256,10 @@ static int verify(struct attempt *a, bool *ret_mismatch, struct error *e) {
         if (digest_equal(&got, &t->order.digest))
                 return 0;
         *ret_mismatch = true;
+        if (a->keep.resume.start.pos > 0)
+                return error_set(e, ERROR_DATA_LOSS,
+                                 "blob %s, of which a part was kept, does not match its digest (got %s)",
+                                 digest_format(&t->order.digest, want), digest_format(&got, text));
         metric_add(DIGEST_MISMATCHES, 1, oci_blob_registry(t->order.source));
         (void)oci_blob_distrust(t->order.source); /* the next attempt asks elsewhere if it can */
         return error_set(
@@ -209,15 +284,18 @@ static int judge(struct attempt *a, int r, bool *ret_mismatch, struct error *e) 
 static int attempt_raw(struct attempt *a, bool *ret_mismatch, struct error *e) {
         struct transfer *t = a->transfer;
         struct place_file *f;
-        uint64_t size = t->order.size;
+        uint64_t size = t->order.size, kept = a->keep.resume.start.pos;
         int r;
 
         if (a->decoder)
                 r = place_open(&f, &t->placer, t->order.dir_fd, "blob", UINT64_MAX, true, e);
+        else if (kept > 0)
+                r = place_open_kept(&f, &t->placer, t->order.dir_fd, "blob", size, kept, e);
         else
                 r = place_open_straight(&f, &t->placer, t->order.dir_fd, "blob", size, e);
         if (r < 0)
                 return r;
+        keeper_file(a->keep.keeper, kept, size, "blob", kept);
         r = a->decoder ? carry_decoded(a, f, &size, e) : carry_raw(a, f, e);
         if (a->intake.begun)
                 r = judge(a, r, ret_mismatch, e);
@@ -226,11 +304,12 @@ static int attempt_raw(struct attempt *a, bool *ret_mismatch, struct error *e) {
 
 static int attempt_tar(struct attempt *a, bool *ret_mismatch, struct error *e) {
         struct transfer *t = a->transfer;
+        const char *name = a->keep.resume.start.pos > 0 ? REPLAY_TREE : "tree";
         _cleanup_close_ int tree_fd = -1;
 
-        if (mkdirat(t->order.dir_fd, "tree", 0755) < 0)
+        if (mkdirat(t->order.dir_fd, name, 0755) < 0)
                 return error_errno(e, errno, "make the directory of a layer");
-        tree_fd = path_open(t->order.dir_fd, "tree", O_RDONLY | O_DIRECTORY, 0, e);
+        tree_fd = path_open(t->order.dir_fd, name, O_RDONLY | O_DIRECTORY, 0, e);
         if (tree_fd < 0)
                 return tree_fd;
         if (fchmod(tree_fd, 0755) < 0)
@@ -246,60 +325,80 @@ static int attempt_tar(struct attempt *a, bool *ret_mismatch, struct error *e) {
         return r;
 }
 
-static int clear_target(const struct transfer *t, struct error *e) {
-        int r = path_remove_tree(t->order.dir_fd, "blob", e);
-
-        return r < 0 ? r : path_remove_tree(t->order.dir_fd, "tree", e);
+/* On a thread of the digester. */
+static void mark(void *userdata, const struct sha256 *hash) {
+        keeper_mark(userdata, hash);
 }
 
-static int attempt_run(struct transfer *t, struct transfer_result *ret, bool *ret_mismatch, struct error *e) {
-        struct attempt a = { .transfer = t, .intake = { .transfer = t } };
-        char digest[DIGEST_TEXT_SIZE];
+static int begin_attempt(struct attempt *a, bool fresh, struct error *e) {
+        struct transfer *t = a->transfer;
         int r = window_check(&t->window, e);
 
-        if (r == 0)
-                r = clear_target(t, e);
         if (r < 0)
                 return r;
-        window_reset(&t->window, 0, t->order.size);
+        placer_restart(&t->placer);
+        r = keep_begin(&a->keep, t, fresh, e);
+        if (r < 0)
+                return r;
+        a->intake.hash = a->keep.resume.state;
+        a->intake.located = a->keep.located;
+        window_reset(&t->window, a->keep.resume.start.pos, t->order.size);
         regions_clear(&t->regions);
         fetch_reset(&t->fetch);
-        placer_restart(&t->placer);
-        if (t->order.codec != PLAN_CODEC_NONE) {
-                r = decoder_new(&a.decoder, t->order.codec, e);
-                if (r < 0)
-                        return r;
-                a.output = arena_wait(t->engine->arena);
-        }
-        r = t->order.packing == PLAN_RAW ? attempt_raw(&a, ret_mismatch, e)
-                                         : attempt_tar(&a, ret_mismatch, e);
-        intake_end(&a.intake);
-        unpack_notes_clear(&a.notes);
+        t->digest.edge = a->keep.keeper ? mark : NULL;
+        t->digest.edge_data = a->keep.keeper;
+        if (t->order.codec == PLAN_CODEC_NONE)
+                return 0;
+        r = decoder_new(&a->decoder, t->order.codec, e);
+        if (r == 0)
+                a->output = arena_wait(t->engine->arena);
+        return r;
+}
+
+static void end_attempt(struct attempt *a, int r, const struct error *e) {
+        struct transfer *t = a->transfer;
+
+        intake_end(&a->intake);
+        unpack_notes_clear(&a->notes);
         placer_restart(&t->placer); /* closes what a failure has left open */
-        if (a.output)
-                arena_unref(t->engine->arena, a.output);
-        decoder_free(a.decoder);
+        replay_free(a->replay);
+        keep_end(&a->keep, r, e);
+        if (a->output)
+                arena_unref(t->engine->arena, a->output);
+        decoder_free(a->decoder);
+}
+
+/* *ret_again: what was kept may be the reason of the failure. */
+static int attempt_run(struct transfer *t, bool fresh, struct transfer_result *ret, bool *ret_mismatch,
+                       bool *ret_again, struct error *e) {
+        struct attempt a = { .transfer = t, .intake = { .transfer = t }, .keep = { .transfer = t } };
+        char digest[DIGEST_TEXT_SIZE];
+        int r = begin_attempt(&a, fresh, e);
+
+        if (r == 0)
+                r = t->order.packing == PLAN_RAW ? attempt_raw(&a, ret_mismatch, e)
+                                                 : attempt_tar(&a, ret_mismatch, e);
+        end_attempt(&a, r, e);
         if (r == 0)
                 *ret = a.result;
+        *ret_again = r < 0 && a.keep.resume.start.pos > 0 && e->kind != ERROR_NO_SPACE && !keep_is_worth(e);
         if (r < 0 && e->kind == ERROR_INVALID) /* a model may have many */
                 return error_wrap(e, "blob %s", digest_format(&t->order.digest, digest));
         return r;
 }
 
 int transfer_run(struct transfer *t, struct transfer_result *ret, struct error *e) {
-        bool mismatch = false;
+        bool mismatch = false, again = false;
         int r = -EINVAL;
 
-        for (int i = 0; i < ATTEMPTS; i++) {
-                if (i > 0)
+        for (int i = 0; i < ATTEMPTS; i += !again) {
+                if (i > 0 || again)
                         log_warning("%s; trying once more", e->text);
                 mismatch = false;
-                r = attempt_run(t, ret, &mismatch, e);
-                if (r == 0 || !mismatch)
+                r = attempt_run(t, i > 0 || again, ret, &mismatch, &again, e);
+                if (r == 0 || (!mismatch && !again))
                         break;
         }
         window_reset(&t->window, 0, t->order.size);
-        if (r < 0)
-                (void)clear_target(t, NULL);
         return r;
 }

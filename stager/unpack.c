@@ -187,13 +187,32 @@ static struct timespec mtime_of(struct archive_entry *entry) {
         return t;
 }
 
-/* The member's data before @upto as libarchive finds them: pieces with offsets, so holes stay holes. */
-static int copy_data(struct unpack *u, struct place_file *f, uint64_t upto, struct error *e) {
+/* A piece of the member's data, as far as it is to be written. */
+static int copy_piece(const struct unpack_adopted *to, const char *data, size_t len, uint64_t offset,
+                      struct error *e) {
+        if (offset < to->kept) {
+                uint64_t kept = to->kept - offset;
+
+                if (kept >= len)
+                        return 0;
+                data += kept;
+                len -= (size_t)kept;
+                offset += kept;
+        }
+        if (offset >= to->from)
+                return 0;
+        if (len > to->from - offset)
+                len = (size_t)(to->from - offset);
+        return place_write(to->file, data, len, offset, e);
+}
+
+/* The member's data before to->from as libarchive finds them: pieces with offsets, so holes stay holes. */
+static int copy_data(struct unpack *u, const struct unpack_adopted *to, struct error *e) {
         const void *data;
         size_t len;
         la_int64_t offset = 0;
 
-        for (len = 0; (uint64_t)offset + len < upto;) {
+        for (len = 0; (uint64_t)offset + len < to->from;) {
                 int r = archive_read_data_block(u->archive, &data, &len, &offset);
 
                 if (r == ARCHIVE_EOF)
@@ -206,11 +225,7 @@ static int copy_data(struct unpack *u, struct place_file *f, uint64_t upto, stru
                         return error_set(e, ERROR_INVALID, "the archive ends in the middle of a member");
                 if (len == 0)
                         continue;
-                if ((uint64_t)offset >= upto)
-                        break;
-                if (len > upto - (uint64_t)offset)
-                        len = (size_t)(upto - (uint64_t)offset);
-                r = place_write(f, data, len, (uint64_t)offset, e);
+                r = copy_piece(to, data, len, (uint64_t)offset, e);
                 if (r < 0)
                         return r;
         }
@@ -251,49 +266,59 @@ static int open_new(struct unpack *u, const struct member *m, uint64_t size, boo
         return r < 0 ? r : place_open(ret, u->placer, m->parent_fd, m->name, size, sparse, e);
 }
 
-/* The file, and up to where it is to be written: one that is being made already, or a new one. */
-static int open_member(struct unpack *u, const struct member *m, uint64_t size, struct place_file **ret,
-                       uint64_t *ret_upto, struct error *e) {
+/* One that is being made already, or a new one. */
+static int open_member(struct unpack *u, const struct member *m, uint64_t size, struct unpack_adopted *ret,
+                       struct error *e) {
         bool sparse = archive_entry_sparse_count(m->entry) > 0;
         int64_t header = archive_read_header_position(u->archive);
+        const struct unpack_source *s = u->source;
+        int r = 0;
 
-        *ret_upto = UINT64_MAX;
-        if (u->source->adopt && !sparse && header >= 0 && size >= UNPACK_ADOPT_MIN) {
-                int r = remove_old(u, m, e);
-
+        *ret = (struct unpack_adopted){ .from = UINT64_MAX };
+        if (s->adopt && !sparse && header >= 0 && size > 0 && size >= s->adopt_min) {
+                r = remove_old(u, m, e);
                 if (r == 0)
-                        r = u->source->adopt(u->source->userdata, ret, ret_upto, (uint64_t)header, size,
-                                             m->parent_fd, m->name, e);
-                if (r != 0)
-                        return r < 0 ? r : 0;
+                        r = s->adopt(s->userdata, ret, (uint64_t)header, size, m->parent_fd, m->name, e);
         }
-        return open_new(u, m, size, sparse, ret, e);
+        if (r == 0)
+                r = open_new(u, m, size, sparse, &ret->file, e);
+        if (r >= 0 && s->placed && !sparse && size > 0)
+                s->placed(s->userdata, (uint64_t)archive_filter_bytes(u->archive, 0), size, m->path);
+        return r < 0 ? r : 0;
+}
+
+/* It was complete before this archive was begun. */
+static int end_kept(const struct member *m, const struct place_end *end, struct error *e) {
+        const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, end->mtime };
+
+        if (fchmodat(m->parent_fd, m->name, end->mode, 0) < 0)
+                return error_errno(e, errno, "set the mode of %s", m->path);
+        if (utimensat(m->parent_fd, m->name, times, AT_SYMLINK_NOFOLLOW) < 0)
+                return error_errno(e, errno, "set the time of %s", m->path);
+        return 0;
 }
 
 /* Claimed, placed and noted; its writes may still be under way afterwards. */
 static int make_file(struct unpack *u, const struct member *m, struct error *e) {
         la_int64_t size = archive_entry_size(m->entry);
-        struct place_file *f;
-        uint64_t upto;
+        struct unpack_adopted to;
 
         int r = count_size(u, m, size, e);
         if (r < 0)
                 return r;
-        r = open_member(u, m, (uint64_t)size, &f, &upto, e);
-        if (r < 0)
-                return r;
-        r = copy_data(u, f, upto, e);
+        r = open_member(u, m, (uint64_t)size, &to, e);
+        if (r == 0 && to.file)
+                r = copy_data(u, &to, e);
         if (r < 0)
                 return r; /* the placer closes it */
         u->result.files++;
         unpack_note_file(u->notes, m->path);
-        return place_end(f,
-                         &(struct place_end){
-                             .size = (uint64_t)size,
-                             .mode = ((archive_entry_perm(m->entry) & 0777) | 0444) & ~(mode_t)022,
-                             .mtime = mtime_of(m->entry),
-                         },
-                         e);
+        const struct place_end end = {
+                .size = (uint64_t)size,
+                .mode = ((archive_entry_perm(m->entry) & 0777) | 0444) & ~(mode_t)022,
+                .mtime = mtime_of(m->entry),
+        };
+        return to.file ? place_end(to.file, &end, e) : end_kept(m, &end, e);
 }
 
 static int make_directory(struct unpack *u, const struct member *m, struct error *e) {

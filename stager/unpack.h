@@ -16,16 +16,24 @@
 #define UNPACK_ADOPT_MIN ((uint64_t)1 << 20) /* smaller members are not worth a file ahead of their turn */
 #define UNPACK_LINK_MARKER ".wh..wh.link."
 
+struct unpack_adopted {
+        struct place_file *file; /* NULL: it is complete, and nothing is to be written */
+        uint64_t kept, from;     /* the caller writes the bytes between; the others are there, or will be */
+};
+
 struct unpack_source {
         /* The next bytes of the tar stream, valid until the next call: 1; 0 at the end; a negative errno. */
         int (*next)(void *userdata, const void **ret, size_t *ret_len, struct error *e);
         /* Both are NULL if the source cannot. Passes over the next bytes, at most @len, and says how many. */
         int64_t (*skip)(void *userdata, uint64_t len, struct error *e);
-        /* Gives @name in @parent_fd to the file that is being made for the member of @size bytes whose first
-         * block lies at @header of the stream: 1, and the caller writes the bytes before *ret_from; 0: there
-         * is none. */
-        int (*adopt)(void *userdata, struct place_file **ret, uint64_t *ret_from, uint64_t header,
-                     uint64_t size, int parent_fd, const char *name, struct error *e);
+        /* Gives @name in @parent_fd, where nothing has it, to the file that is being made, or was, for the
+         * member of @size bytes whose first block lies at @header of the stream: 1; 0: there is none. */
+        int (*adopt)(void *userdata, struct unpack_adopted *ret, uint64_t header, uint64_t size,
+                     int parent_fd, const char *name, struct error *e);
+        uint64_t adopt_min; /* of members of fewer bytes it is not asked */
+        /* May be NULL. Is told that @size bytes of the stream from @data on are those of the file @path in
+         * the tree, as they are. They have not been asked for yet, and nothing before them will be. */
+        void (*placed)(void *userdata, uint64_t data, uint64_t size, const char *path);
         void *userdata;
 };
 

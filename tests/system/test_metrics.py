@@ -12,7 +12,7 @@ from harness.process import LIBC, wait_until
 
 TYPES = {
     "cache_requests_total": "counter", "cache_models": "gauge", "cache_layers": "gauge", "cache_used_bytes": "gauge",
-    "cache_capacity_bytes": "gauge", "cache_reserved_bytes": "gauge", "cache_evictions_total": "counter",
+    "cache_capacity_bytes": "gauge", "cache_reserved_bytes": "gauge", "cache_partial_bytes": "gauge", "resumed_bytes_total": "counter", "cache_evictions_total": "counter",
     "cache_evicted_bytes_total": "counter", "fetched_bytes_total": "counter", "saved_bytes_total": "counter",
     "registry_requests_total": "counter", "registry_retries_total": "counter", "stage_seconds": "histogram",
     "stage_bytes_per_second": "histogram", "stages_running": "gauge", "stages_waiting": "gauge",

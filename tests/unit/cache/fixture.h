@@ -125,7 +125,7 @@ static inline struct cache_staging *begin_tar(struct cache *c, const char *name,
         int tree;
 
         *layer = (struct cache_layer){ .digest = digest_named(name), .form = CACHE_TREE, .size = 4096 };
-        assert_ok(cache_staging_begin(&s, c, &layer->digest, CACHE_TREE, &e), &e);
+        assert_ok(cache_staging_begin(&s, c, layer, &e), &e);
         assert_int_equal(mkdirat(cache_staging_dir(s), "tree", 0755), 0);
         tree = openat(cache_staging_dir(s), "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         assert_return_code(tree, errno);
@@ -150,7 +150,7 @@ static inline void stage_raw(struct cache *c, const char *text) {
         struct cache_staging *s;
         struct error e;
 
-        assert_ok(cache_staging_begin(&s, c, &layer.digest, CACHE_BLOB, &e), &e);
+        assert_ok(cache_staging_begin(&s, c, &layer, &e), &e);
         write_text(cache_staging_dir(s), "blob", text, 0444);
         assert_ok(cache_staging_seal(s, &layer, &e), &e);
 }

@@ -102,7 +102,7 @@ static int stage(struct cache *c, enum cache_form form) {
         if (form == CACHE_TREE) {
                 s = begin_tar(c, "fault", layer_entries, &layer);
         } else {
-                assert_ok(cache_staging_begin(&s, c, &layer.digest, CACHE_BLOB, &e), &e);
+                assert_ok(cache_staging_begin(&s, c, &layer, &e), &e);
                 write_text(cache_staging_dir(s), "blob", "three", 0444);
         }
         fault.call = armed;

@@ -64,7 +64,7 @@ static void test_a_blob_of_another_size_is_not_sealed(void **state) {
         struct cache_staging *s;
         struct error e;
 
-        assert_ok(cache_staging_begin(&s, f->cache, &layer.digest, CACHE_BLOB, &e), &e);
+        assert_ok(cache_staging_begin(&s, f->cache, &layer, &e), &e);
         write_text(cache_staging_dir(s), "blob", "short", 0444);
         assert_true(cache_staging_seal(s, &layer, &e) < 0);
         assert_false(is_here(f->cache, "short", CACHE_BLOB));
@@ -74,13 +74,15 @@ static void test_a_blob_of_another_size_is_not_sealed(void **state) {
 /* One blob, kept as it is for one model and decoded for another. */
 static void test_a_blob_and_what_it_decodes_to_are_two_layers(void **state) {
         struct fixture *f = *state;
-        struct cache_layer layer = { .digest = digest_named("both"), .size = 4, .bytes = 9, .files = 1 };
+        struct cache_layer layer = {
+                .digest = digest_named("both"), .form = CACHE_CONTENT, .size = 4, .bytes = 9, .files = 1
+        };
         struct model_plan *p = plan_new("example.com/decoded:1");
         struct cache_staging *s;
         struct digest key = digest_named("decoded");
         struct error e;
 
-        assert_ok(cache_staging_begin(&s, f->cache, &layer.digest, CACHE_CONTENT, &e), &e);
+        assert_ok(cache_staging_begin(&s, f->cache, &layer, &e), &e);
         write_text(cache_staging_dir(s), "blob", "both ways", 0444);
         assert_ok(cache_staging_seal(s, &layer, &e), &e);
         assert_false(is_here(f->cache, "both", CACHE_BLOB));
@@ -107,7 +109,7 @@ static void seal_private(struct cache *c, const char *text, bool is_private, con
         struct cache_staging *s;
         struct error e;
 
-        assert_ok(cache_staging_begin(&s, c, &l.digest, CACHE_BLOB, &e), &e);
+        assert_ok(cache_staging_begin(&s, c, &l, &e), &e);
         write_text(cache_staging_dir(s), "blob", text, 0444);
         assert_ok(cache_staging_seal(s, &l, &e), &e);
 }
@@ -230,7 +232,7 @@ static int race_stage(struct racer *r, const char *text) {
         int fd, result;
 
         (void)digest_of(&layer.digest, text, strlen(text));
-        result = cache_staging_begin(&s, r->cache, &layer.digest, CACHE_BLOB, &r->error);
+        result = cache_staging_begin(&s, r->cache, &layer, &r->error);
         if (result < 0)
                 return result;
         fd = openat(cache_staging_dir(s), "blob", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);

@@ -294,6 +294,10 @@ bool oci_blob_trouble(const struct oci_blob *b, char *ret, size_t size) {
         return false;
 }
 
+bool oci_blob_is_layout(const struct oci_blob *b) {
+        return b->file >= 0;
+}
+
 int oci_blob_file(const struct oci_blob *b) {
         return b->file;
 }
