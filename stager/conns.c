@@ -174,6 +174,13 @@ static bool is_throttling(CURL *easy) {
         return code == 429 || code == 503;
 }
 
+static bool is_away(CURL *easy, CURLcode code) {
+        long status = 0;
+
+        curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+        return (code != CURLE_OK && status == 0) || (status >= 502 && status <= 504);
+}
+
 /* What runs is thrown away, one stream begins. */
 void conns_degrade(struct conns *c, struct fetch *f) {
         abort_requests(c, f);
@@ -234,6 +241,7 @@ static void finished(struct conn *c, CURLcode code) {
         end.verdict = verdict_of(c, code, &end.wait_ms, &e);
         curl_multi_remove_handle(sockets_multi(c->conns->sockets), c->easy);
         end.throttled = end.verdict == OCI_VERDICT_RETRY && is_throttling(c->easy);
+        end.away = end.verdict == OCI_VERDICT_RETRY && is_away(c->easy, code);
         end.others = conn_host(c)->used - 1;
         tell_host(c, end.verdict, end.wait_ms, end.throttled);
         make_idle(c);

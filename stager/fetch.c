@@ -406,6 +406,12 @@ static int64_t wait_of(struct range *r, const struct fetch_end *end, bool progre
         return wait < SERVER_WAIT_MAX_MS ? wait : SERVER_WAIT_MAX_MS;
 }
 
+/* Has it been tried often enough, and for long enough? */
+static bool is_hopeless(const struct range *r, const struct fetch_end *end) {
+        return r->tries >= (r->stream ? FETCH_MAX_RESTARTS : FETCH_MAX_TRIES) &&
+               (!end->away || end->now_ms - r->since_ms >= FETCH_AWAY_MS);
+}
+
 /* Back to READY with a time to wait, or the end of the transfer after too many tries. */
 static void try_again(struct fetch *f, struct range *r, const struct fetch_end *end, const struct error *e) {
         bool progress = r->pos >= r->mark + PROGRESS;
@@ -414,11 +420,11 @@ static void try_again(struct fetch *f, struct range *r, const struct fetch_end *
 
         if (progress)
                 r->tries = r->refusals = 0;
-        if (!crowded)
-                r->tries++;
+        if (!crowded && r->tries++ == 0)
+                r->since_ms = end->now_ms;
         f->retries++;
         note_trouble(f, e);
-        if (r->tries >= (r->stream ? FETCH_MAX_RESTARTS : FETCH_MAX_TRIES)) {
+        if (is_hopeless(r, end)) {
                 fail(f, e);
                 return;
         }

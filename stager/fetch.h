@@ -24,7 +24,8 @@
 
 #include <stdatomic.h>
 
-#define FETCH_MAX_TRIES 6u     /* in a row without progress */
+#define FETCH_MAX_TRIES 6u     /* in a row without progress, and */
+#define FETCH_AWAY_MS 30000    /* for so long, if the host was away: it may be restarting */
 #define FETCH_MAX_RESTARTS 20u /* likewise, of a stream: each has to come as far as the best one first */
 #define FETCH_MAX_RANGE_SEGMENTS 1024u
 #define FETCH_PROBE_SIZE ((size_t)32 << 10)
@@ -39,6 +40,7 @@ struct range {
         uint64_t pos, end;     /* next byte to receive; one past the last */
         uint64_t mark;         /* pos when it was last handed out; of a stream the furthest ever */
         unsigned tries;        /* in a row without progress */
+        int64_t since_ms;      /* monotonic; of the first of these tries */
         unsigned refusals;     /* in a row, of a host that bears only our other requests */
         unsigned cuts;         /* how often it was cut off */
         double rate;           /* bytes a second while it is RUNNING; negative: not known yet */
@@ -124,6 +126,7 @@ bool fetch_may_go_on(struct fetch *f, const struct fetch_limits *l, const struct
 struct fetch_end {
         enum oci_verdict verdict; /* OK: but not all is there unless pos == end */
         bool throttled;           /* the host says that we are too many */
+        bool away;                /* nobody answers for it: no connection, or a gateway that says so */
         unsigned others;          /* our connections to it besides this one */
         int64_t wait_ms;          /* as the host asks */
         int64_t now_ms;

@@ -174,6 +174,24 @@ static void test_range_without_progress_is_given_up(void **state) {
         assert_failed(w);
 }
 
+static void test_host_that_is_away_is_waited_for(void **state) {
+        struct world *w = *state;
+        const int64_t began = w->now;
+        unsigned tries = 0;
+
+        while (!w->fetch.failed) {
+                struct range *r = ask(w, &narrow);
+                struct fetch_end end = { .verdict = OCI_VERDICT_RETRY, .away = true, .now_ms = w->now };
+
+                assert_non_null(r);
+                assert_in_range(w->now - began, 0, FETCH_AWAY_MS + 5000);
+                fetch_ended(&w->fetch, r, &end, &(struct error){ .kind = ERROR_UNAVAILABLE });
+                tries++;
+        }
+        assert_true(w->now - began >= FETCH_AWAY_MS);
+        assert_in_range(tries, FETCH_MAX_TRIES, 40);
+}
+
 static void test_range_with_progress_is_not_given_up(void **state) {
         struct world *w = *state;
 
@@ -521,6 +539,7 @@ int main(void) {
                 T(test_rest_of_the_first_segment_is_asked_for_first),
                 T(test_broken_range_goes_on_at_the_byte_reached),
                 T(test_range_without_progress_is_given_up),
+                T(test_host_that_is_away_is_waited_for),
                 T(test_range_with_progress_is_not_given_up),
                 T(test_throttled_range_has_not_failed_while_others_run),
                 T(test_wait_of_the_host_is_kept_to_but_not_for_ever),
