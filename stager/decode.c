@@ -14,8 +14,10 @@
 
 struct decoder {
         enum plan_codec codec;
-        bool inside;                /* of a member or frame; the input must not end there */
-        bool padding;               /* only zeros may follow */
+        bool inside;    /* of a member or frame; the input must not end there */
+        bool padding;   /* only zeros may follow */
+        bool in_header; /* gzip: of the member */
+        struct isal_gzip_header header;
         size_t complete;            /* members or frames */
         struct inflate_state *gzip; /* one of these two, by @codec; the other is NULL */
         ZSTD_DCtx *zstd;
@@ -66,8 +68,9 @@ static int gzip_enter(struct decoder *d, struct error *e) {
                                      ? "there are bytes after the gzip stream that do not belong to it"
                                      : "the blob is not gzip");
         isal_inflate_reset(g);
-        g->crc_flag = ISAL_GZIP;
-        d->inside = true;
+        isal_gzip_header_init(&d->header);
+        g->crc_flag = ISAL_GZIP_NO_HDR_VER;
+        d->inside = d->in_header = true;
         return 1;
 }
 
@@ -83,18 +86,33 @@ static const char *gzip_reason(int r) {
         }
 }
 
+/* isal_inflate() reads headers too, but loses its way if one comes in two pieces. 1: it is complete. */
+static int gzip_header(struct decoder *d, struct error *e) {
+        int r = isal_read_gzip_header(d->gzip, &d->header);
+
+        if (r < 0)
+                return error_set(e, ERROR_INVALID, "the gzip stream is damaged (%s)", gzip_reason(r));
+        d->in_header = r != ISAL_DECOMP_OK;
+        return !d->in_header;
+}
+
+/* 1: the member's data come next; 0: no input left. */
+static int gzip_begin(struct decoder *d, struct error *e) {
+        int r = d->inside ? 1 : gzip_enter(d, e);
+
+        return r > 0 && d->in_header ? gzip_header(d, e) : r;
+}
+
 static int gzip_run(struct decoder *d, struct error *e) {
         struct inflate_state *g = d->gzip;
 
         while (g->avail_out > 0) {
-                if (!d->inside) {
-                        int r = gzip_enter(d, e);
-                        if (r <= 0)
-                                return r;
-                }
-                uint32_t in = g->avail_in, out = g->avail_out;
-                int r = isal_inflate(g);
+                int r = gzip_begin(d, e);
 
+                if (r <= 0)
+                        return r;
+                uint32_t in = g->avail_in, out = g->avail_out;
+                r = isal_inflate(g);
                 if (r < 0 || r == ISAL_NEED_DICT)
                         return error_set(e, ERROR_INVALID, "the gzip stream is damaged (%s)", gzip_reason(r));
                 if (g->block_state == ISAL_BLOCK_FINISH) {

@@ -162,6 +162,53 @@ static void test_gzip_may_be_padded_with_zeros_only(void **state) {
         assert_refused(PLAN_CODEC_GZIP, &b);
 }
 
+/* What the decoder has left on the stack is gone at its next call, as in the daemon. */
+static __attribute__((noinline)) void use_the_stack(int value) {
+        volatile char used[16384];
+
+        for (size_t i = 0; i < sizeof used; i++)
+                used[i] = (char)value;
+}
+
+/* Cut anywhere. ISA-L forgets, between two calls of isal_inflate(), which fields a header has. */
+static void test_header_of_a_member_may_come_in_pieces(void **state) {
+        static const char fields[] = "\6\0AB\2\0xyname\0comment"; /* extra, name, comment */
+        static const struct {
+                char flags;
+                size_t from, len;
+        } cases[] = { { 8, 8, 5 }, { 4 | 8, 0, 13 }, { 16, 13, 8 }, { 4 | 8 | 16, 0, 21 }, { 4, 0, 8 } };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                _cleanup_buf_ struct buf b = BUF_INIT(PLAIN_SIZE), bare = BUF_INIT(PLAIN_SIZE);
+
+                add_gzip(&bare, plain, 300);
+                assert_int_equal(bare.data[3], 0);
+                bare.data[3] = cases[i].flags;
+                assert_int_equal(buf_append(&b, bare.data, 10), 0);
+                assert_int_equal(buf_append(&b, fields + cases[i].from, cases[i].len), 0);
+                assert_int_equal(buf_append(&b, bare.data + 10, bare.len - 10), 0);
+                for (size_t cut = 1; cut <= 10 + cases[i].len; cut++)
+                        for (int garbage = -1; garbage <= 0; garbage++) {
+                                _cleanup_(decoder_freep) struct decoder *d = NULL;
+                                const char *in = b.data;
+                                size_t left = cut, len = 0;
+                                static char out[1000];
+                                struct error e;
+
+                                assert_int_equal(decoder_new(&d, PLAN_CODEC_GZIP, &e), 0);
+                                assert_int_equal(decoder_run(d, &in, &left, out, sizeof out, &len, &e), 0);
+                                assert_int_equal(left, 0);
+                                use_the_stack(garbage);
+                                left = b.len - cut;
+                                assert_int_equal(decoder_run(d, &in, &left, out, sizeof out, &len, &e), 0);
+                                assert_int_equal(decoder_end(d, &e), 0);
+                                assert_int_equal(len, 300);
+                                assert_memory_equal(out, plain, 300);
+                        }
+        }
+}
+
 static void test_garbage_and_damage_are_refused(void **state) {
         (void)state;
         for (int zstd = 0; zstd < 2; zstd++) {
@@ -196,6 +243,7 @@ int main(void) {
                 cmocka_unit_test(test_truncated_stream_is_refused_at_every_length),
                 cmocka_unit_test(test_a_stream_without_the_end_of_its_last_member_is_refused),
                 cmocka_unit_test(test_gzip_may_be_padded_with_zeros_only),
+                cmocka_unit_test(test_header_of_a_member_may_come_in_pieces),
                 cmocka_unit_test(test_garbage_and_damage_are_refused),
                 cmocka_unit_test(test_zstd_window_beyond_the_cap_is_refused),
         };
