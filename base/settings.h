@@ -74,9 +74,10 @@ struct settings {
         struct {
                 uint64_t memory; /* bytes of the arena */
                 unsigned connections, connections_per_host;
-                uint64_t range_size; /* bytes; whole MiB */
-                uint64_t bandwidth;  /* bytes a second; 0: unlimited */
-                unsigned disk_queue; /* writes and flushes under way at once */
+                uint64_t range_size;     /* bytes; whole MiB */
+                uint64_t bandwidth;      /* bytes a second; 0: unlimited */
+                unsigned disk_queue;     /* writes and flushes under way at once */
+                unsigned decode_threads; /* of one blob; 0: the cores */
                 struct settings_amount warm_share;
                 char *io;        /* auto | uring | posix */
                 char *write;     /* auto | direct | buffered */

@@ -51,6 +51,10 @@ void decoder_free(struct decoder *d) {
         free(d);
 }
 
+void decoder_follow(struct decoder *d) {
+        d->complete++;
+}
+
 /* Between members: skips padding and starts the next one. 1: there is one; 0: no input left. */
 static int gzip_enter(struct decoder *d, struct error *e) {
         struct inflate_state *g = d->gzip;
@@ -182,6 +186,33 @@ int decoder_run(struct decoder *d, const char **in, size_t *in_len, void *out, s
                 struct error *e) {
         return d->codec == PLAN_CODEC_GZIP ? run_gzip(d, in, in_len, out, size, ret_len, e)
                                            : run_zstd(d, in, in_len, out, size, ret_len, e);
+}
+
+/* The output is never full: there is no more to give without input. */
+static int gzip_whole(struct decoder *d, const char *in, size_t in_len, void *out, size_t size,
+                      size_t *ret_len, struct error *e) {
+        int r = run_gzip(d, &in, &in_len, out, size, ret_len, e);
+
+        if (r == 1)
+                return error_set(e, ERROR_INVALID, "the gzip stream has more bytes than it says");
+        return r < 0 ? r : decoder_end(d, e);
+}
+
+/* Without the copy that libzstd makes when it does not know how large the output is. */
+static int zstd_whole(struct decoder *d, const char *in, size_t in_len, void *out, size_t size,
+                      size_t *ret_len, struct error *e) {
+        size_t r = ZSTD_decompressDCtx(d->zstd, out, size, in, in_len);
+
+        if (ZSTD_isError(r))
+                return error_set(e, ERROR_INVALID, "the zstd stream is damaged (%s)", ZSTD_getErrorName(r));
+        *ret_len = r;
+        return 0;
+}
+
+int decoder_run_whole(struct decoder *d, const char *in, size_t in_len, void *out, size_t size,
+                      size_t *ret_len, struct error *e) {
+        return d->codec == PLAN_CODEC_GZIP ? gzip_whole(d, in, in_len, out, size, ret_len, e)
+                                           : zstd_whole(d, in, in_len, out, size, ret_len, e);
 }
 
 int decoder_end(const struct decoder *d, struct error *e) {

@@ -202,6 +202,9 @@ int engine_new(struct engine **ret, const struct settings *s, struct error *e) {
                          snapshot_step(s->engine.memory), e);
         if (r < 0)
                 return r;
+        r = decode_pool_new(&g->decoders, s->engine.decode_threads ? s->engine.decode_threads : cores(), e);
+        if (r < 0)
+                return r;
         r = start_threads(g, e);
         if (r < 0)
                 return r;
@@ -225,6 +228,7 @@ void engine_free(struct engine *g) {
         stop(g);
         for (unsigned i = 0; i < g->n_threads; i++)
                 pthread_join(g->threads[i], NULL);
+        decode_pool_free(g->decoders);
         digester_free(g->digester);
         reactor_free(g->reactor);
         arena_free(g->arena);

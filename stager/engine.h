@@ -5,6 +5,7 @@
  *
  *   one reactor thread    curl's sockets and the ring's completions; owns ranges and connections
  *   a few blob threads    one for each blob in work: locate, decode, unpack; they do block
+ *   a few decoders        help with streams of many frames (engine.decodeThreads)
  *   a few digest threads  hash what is in the windows, two of them at once where the CPU can
  *
  * A transfer is one blob on its way, once for each engine_start(): that nobody starts the same blob twice,

@@ -20,7 +20,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/path.h"
-#include "stager/decode.h"
+#include "stager/decode_stream.h"
 #include "stager/intake.h"
 #include "stager/keep.h"
 #include "stager/record.h"
@@ -40,42 +40,23 @@ struct attempt {
         uint64_t header;       /* of its first member behind what was kept; the blob's size: not known */
         struct survey survey;  /* of a plain tar */
         struct unpack_notes notes;
-        struct decoder *decoder; /* NULL: the bytes are as they come */
-        struct segment *output;  /* of the decoder */
-        const char *in;          /* its input that is left */
-        size_t in_len;
-        bool flushing; /* the decoder has more to give without input */
-        bool ended;    /* the intake has */
+        struct decode_stream *decoder; /* NULL: the bytes are as they come */
+        struct segment *output;        /* of the decoder */
         struct transfer_result result;
 };
+
+static int next_encoded(void *userdata, const void **ret, size_t *ret_len, struct error *e) {
+        struct attempt *a = userdata;
+
+        return intake_next(&a->intake, ret, ret_len, e);
+}
 
 /* The decoded stream: unpack_source and the raw file's way. */
 static int next_decoded(void *userdata, const void **ret, size_t *ret_len, struct error *e) {
         struct attempt *a = userdata;
 
-        if (!a->decoder)
-                return intake_next(&a->intake, ret, ret_len, e);
-        for (;;) {
-                if (a->in_len == 0 && !a->flushing && !a->ended) {
-                        const void *in;
-                        int r = intake_next(&a->intake, &in, &a->in_len, e);
-
-                        if (r < 0)
-                                return r;
-                        a->in = in;
-                        a->ended = r == 0;
-                }
-                if (a->ended && !a->flushing)
-                        return decoder_end(a->decoder, e);
-                int r =
-                    decoder_run(a->decoder, &a->in, &a->in_len, a->output->data, SEGMENT_SIZE, ret_len, e);
-                if (r < 0)
-                        return r;
-                a->flushing = r == 1;
-                *ret = a->output->data;
-                if (*ret_len > 0)
-                        return 1;
-        }
+        return a->decoder ? decode_stream_next(a->decoder, ret, ret_len, e)
+                          : intake_next(&a->intake, ret, ret_len, e);
 }
 
 static mode_t raw_mode(const struct transfer *t) {
@@ -330,6 +311,15 @@ static void mark(void *userdata, const struct sha256 *hash) {
         keeper_mark(userdata, hash);
 }
 
+static int begin_decoder(struct attempt *a, struct error *e) {
+        const struct decode_source source = { .next = next_encoded, .userdata = a };
+        const struct transfer *t = a->transfer;
+
+        a->output = arena_wait(t->engine->arena);
+        return decode_stream_new(&a->decoder, t->order.codec, &source, t->engine->decoders, a->output->data,
+                                 SEGMENT_SIZE, e);
+}
+
 static int begin_attempt(struct attempt *a, bool fresh, struct error *e) {
         struct transfer *t = a->transfer;
         int r = window_check(&t->window, e);
@@ -349,10 +339,7 @@ static int begin_attempt(struct attempt *a, bool fresh, struct error *e) {
         t->digest.edge_data = a->keep.keeper;
         if (t->order.codec == PLAN_CODEC_NONE)
                 return 0;
-        r = decoder_new(&a->decoder, t->order.codec, e);
-        if (r == 0)
-                a->output = arena_wait(t->engine->arena);
-        return r;
+        return begin_decoder(a, e);
 }
 
 static void end_attempt(struct attempt *a, int r, const struct error *e) {
@@ -363,9 +350,9 @@ static void end_attempt(struct attempt *a, int r, const struct error *e) {
         placer_restart(&t->placer); /* closes what a failure has left open */
         replay_free(a->replay);
         keep_end(&a->keep, r, e);
+        decode_stream_free(a->decoder);
         if (a->output)
                 arena_unref(t->engine->arena, a->output);
-        decoder_free(a->decoder);
 }
 
 /* *ret_again: what was kept may be the reason of the failure. */

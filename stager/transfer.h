@@ -3,6 +3,7 @@
  * engine. */
 #pragma once
 
+#include "stager/decode_pool.h"
 #include "stager/digester.h"
 #include "stager/engine.h"
 #include "stager/fetch.h"
@@ -20,6 +21,7 @@ struct engine {
         struct reactor *reactor;
         struct digester *digester;
         struct hosts *hosts;
+        struct decode_pool *decoders;
         bool direct;                                /* engine.write is not "buffered" */
         pthread_t threads[ENGINE_BLOB_THREADS + 1]; /* the last one buries what was cancelled in the queue */
         unsigned n_threads;

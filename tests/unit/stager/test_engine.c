@@ -320,6 +320,34 @@ static void test_tar_is_unpacked_from_every_codec(void **state) {
         }
 }
 
+/* Each frame is a part of the archive, as pzstd and zstd:chunked make them. */
+static void test_archive_of_many_frames_is_decoded_by_several_threads(void **state) {
+        struct world *w = *state;
+        _cleanup_buf_ struct buf contents = BUF_INIT(256 * MIB);
+        struct buf frames = BUF_INIT(256 * MIB);
+
+        make_layer(w, &contents);
+        for (size_t done = 0, n; done < w->data.len; done += n) {
+                static char out[MIB];
+
+                n = w->data.len - done < 500000 ? w->data.len - done : 500000;
+                size_t len = ZSTD_compress(out, sizeof out, w->data.data + done, n, 1);
+                assert_int_equal(buf_append(&frames, out, len), 0);
+        }
+        buf_free(&w->data);
+        w->data = frames;
+        w->settings->engine.decode_threads = 3;
+        serve(w);
+        for (unsigned k = 0; k < 3; k++)
+                go(start(w, PLAN_TAR, PLAN_CODEC_ZSTD));
+        for (unsigned k = 0; k < 3; k++)
+                assert_layer(&w->deliveries[k], &contents);
+        w->server.flip = INT32_MAX;
+        struct delivery *d = start(w, PLAN_TAR, PLAN_CODEC_ZSTD);
+        go(d);
+        assert_failed(d, ERROR_DATA_LOSS);
+}
+
 static void test_raw_file_may_be_compressed(void **state) {
         struct world *w = *state;
         _cleanup_buf_ struct buf plain = BUF_INIT(256 * MIB);
@@ -566,6 +594,7 @@ int main(void) {
                 T(test_one_wrong_answer_is_fetched_again),
                 T(test_wrong_bytes_are_data_loss_and_leave_nothing),
                 T(test_tar_is_unpacked_from_every_codec),
+                T(test_archive_of_many_frames_is_decoded_by_several_threads),
                 T(test_raw_file_may_be_compressed),
                 T(test_malformed_archive_with_the_right_digest_is_invalid),
                 T(test_compressed_archive_whose_stream_does_not_end_well_is_invalid),
