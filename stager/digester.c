@@ -24,7 +24,6 @@
 #define LANES_MAX 2u
 
 struct digester {
-        uint64_t step;
         atomic_uint_fast64_t hashed[LANES_MAX];
 
         pthread_mutex_t lock;    /* guards what follows */
@@ -43,7 +42,6 @@ struct piece { /* one lane's work of one turn */
         struct digest_task *task;
         const void *data;
         size_t len;
-        bool edge; /* it ended where a segment ends */
 };
 
 unsigned digester_threads(unsigned cores, unsigned tasks) {
@@ -108,8 +106,6 @@ static void prepare(struct digest_task *t, const struct sha256 *from) {
                 t->hash = *from;
         else
                 sha256_init(&t->hash);
-        t->snapshots[0] = t->hash;
-        t->n_snapshots = 1;
         t->state = DIGEST_IDLE;
 }
 
@@ -135,24 +131,6 @@ void digest_end(struct digest_task *t) {
 
 void digest_result(const struct digest_task *t, struct digest *ret) {
         sha256_final(&t->hash, ret);
-}
-
-/* Lock held. */
-static const struct sha256 *snapshot(const struct digest_task *t, uint64_t i) {
-        return &t->snapshots[i % DIGEST_SNAPSHOTS];
-}
-
-bool digest_snapshot(struct digest_task *t, uint64_t pos, struct sha256 *ret) {
-        LOCK_SCOPE(&t->digester->lock);
-        uint64_t oldest = t->n_snapshots > DIGEST_SNAPSHOTS ? t->n_snapshots - DIGEST_SNAPSHOTS : 0;
-
-        for (uint64_t i = t->n_snapshots; i-- > oldest;) {
-                if (snapshot(t, i)->len > pos)
-                        continue;
-                *ret = *snapshot(t, i);
-                return true;
-        }
-        return false;
 }
 
 /* Waits for work and takes it: how many pieces have a task now; 0: the end. */
@@ -195,8 +173,7 @@ static bool look(struct piece *p) {
 static void consume(struct piece *p) {
         if (p->task->verified)
                 *p->task->verified = p->task->hash.len;
-        p->edge = window_consume(p->task->window, WINDOW_DIGEST, p->len);
-        if (p->edge && p->task->edge)
+        if (window_consume(p->task->window, WINDOW_DIGEST, p->len) && p->task->edge)
                 p->task->edge(p->task->edge_data, &p->task->hash);
 }
 
@@ -227,19 +204,11 @@ static void hash(struct digester *d, struct piece *pieces, unsigned n) {
                 hash_one(d, with[0]);
 }
 
-/* Lock held. */
-static void remember(struct digester *d, struct digest_task *t) {
-        if (t->hash.len - snapshot(t, t->n_snapshots - 1)->len >= d->step)
-                t->snapshots[t->n_snapshots++ % DIGEST_SNAPSHOTS] = t->hash;
-}
-
 /* The end of a turn. */
 static void put_back(struct digester *d, const struct piece *p) {
         LOCK_SCOPE(&d->lock);
         struct digest_task *t = p->task;
 
-        if (p->len > 0 && p->edge)
-                remember(d, t);
         if (t->state != DIGEST_LEAVING && (p->len > 0 || t->again)) {
                 enqueue(d, t);
                 return;
@@ -266,12 +235,11 @@ static void *digester_main(void *userdata) {
         return NULL;
 }
 
-int digester_new(struct digester **ret, unsigned threads, uint64_t step, struct error *e) {
+int digester_new(struct digester **ret, unsigned threads, struct error *e) {
         _cleanup_(digester_freep) struct digester *d = calloc(1, sizeof *d + threads * sizeof *d->threads);
 
         if (!d)
                 return error_errno(e, ENOMEM, "start the digester");
-        d->step = step;
         d->queue_end = &d->queue;
         d->awake = threads; /* they look for work before they wait */
         pthread_mutex_init(&d->lock, NULL);

@@ -15,12 +15,9 @@
 
 #include <stdatomic.h>
 
-#define DIGEST_SNAPSHOTS 32u /* of one task */
-
 struct digester;
-/* @step: bytes between two snapshots of a task, at least. Starts the threads. */
-int digester_new(struct digester **ret, unsigned threads, uint64_t step, struct error *e);
-void digester_free(struct digester *d); /* every task has ended */
+int digester_new(struct digester **ret, unsigned threads, struct error *e); /* starts them */
+void digester_free(struct digester *d);                                     /* every task has ended */
 DEFINE_CLEANUP(struct digester *, digester_free);
 /* How many threads to start on so many cores for at most @tasks at once. */
 unsigned digester_threads(unsigned cores, unsigned tasks);
@@ -48,8 +45,6 @@ struct digest_task {
         enum digest_state state;
         bool again; /* more may have come while a thread was at work */
         struct digest_task *next;
-        struct sha256 snapshots[DIGEST_SNAPSHOTS]; /* a ring: the oldest one is overwritten */
-        uint64_t n_snapshots;
 };
 
 /* Before the window is used by anybody. Everything is borrowed. */
@@ -61,6 +56,3 @@ void digest_begin(struct digest_task *t, const struct sha256 *from);
 void digest_end(struct digest_task *t);
 /* Of the bytes that were hashed: the blob's if the window said so. After digest_end(). */
 void digest_result(const struct digest_task *t, struct digest *ret);
-/* The latest state that is known of the hash at or before @pos, and at the end of a segment: its len says
- * where. False: none. Any thread, between digest_begin() and the next one. */
-bool digest_snapshot(struct digest_task *t, uint64_t pos, struct sha256 *ret);

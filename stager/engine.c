@@ -21,8 +21,6 @@
 #include <sched.h>
 #include <string.h>
 
-#define SNAPSHOT_STEP_MIN ((uint64_t)4 << 20)
-
 /* Ends the wait for data and the wait for a registry's answer. */
 static void cancel(struct transfer *t) {
         window_cancel(&t->window);
@@ -173,13 +171,6 @@ static unsigned cores(void) {
         return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
-/* The snapshots reach back over twice the memory: there is one before any byte that is not placed yet. */
-static uint64_t snapshot_step(uint64_t memory) {
-        uint64_t step = memory / (DIGEST_SNAPSHOTS / 2);
-
-        return step > SNAPSHOT_STEP_MIN ? step : SNAPSHOT_STEP_MIN;
-}
-
 int engine_new(struct engine **ret, const struct settings *s, struct error *e) {
         _cleanup_(engine_freep) struct engine *g = calloc(1, sizeof *g);
 
@@ -198,8 +189,7 @@ int engine_new(struct engine **ret, const struct settings *s, struct error *e) {
         r = reactor_new(&g->reactor, s, g->arena, g->hosts, e);
         if (r < 0)
                 return r;
-        r = digester_new(&g->digester, digester_threads(cores(), ENGINE_BLOB_THREADS),
-                         snapshot_step(s->engine.memory), e);
+        r = digester_new(&g->digester, digester_threads(cores(), ENGINE_BLOB_THREADS), e);
         if (r < 0)
                 return r;
         r = decode_pool_new(&g->decoders, s->engine.decode_threads ? s->engine.decode_threads : cores(), e);

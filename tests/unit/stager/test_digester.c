@@ -85,12 +85,12 @@ static size_t bytes_at(const struct stream *s, uint64_t pos, size_t len, const u
         return n < len ? n : len;
 }
 
-static struct world *world_new(unsigned threads, uint64_t step) {
+static struct world *world_new(unsigned threads) {
         struct world *w = calloc(1, sizeof *w);
         struct error e;
 
         assert_int_equal(arena_new(&w->arena, SEGMENTS * SEGMENT_SIZE, 4, &e), 0);
-        assert_int_equal(digester_new(&w->digester, threads, step, &e), 0);
+        assert_int_equal(digester_new(&w->digester, threads, &e), 0);
         return w;
 }
 
@@ -174,7 +174,7 @@ static void test_windows_are_hashed_by_any_number_of_threads(void **state) {
 
         (void)state;
         for (unsigned threads = 1; threads <= 3; threads++) {
-                struct world *w = world_new(threads, 1);
+                struct world *w = world_new(threads);
                 bool more = true;
 
                 for (unsigned i = 0; i < TASKS; i++)
@@ -199,7 +199,7 @@ static void test_windows_are_hashed_by_any_number_of_threads(void **state) {
 }
 
 static void test_what_is_there_before_it_begins_is_hashed(void **state) {
-        struct world *w = world_new(1, 1);
+        struct world *w = world_new(1);
         struct stream *s = stream_new(w, 2 * MIB + 5);
 
         (void)state;
@@ -211,7 +211,7 @@ static void test_what_is_there_before_it_begins_is_hashed(void **state) {
 
 /* While the thread is held in its first turn, with one window, the other one comes: they go on together. */
 static void two_windows(unsigned threads, enum sha256_way way, uint64_t want_alone, uint64_t want_together) {
-        struct world *w = world_new(threads, 1);
+        struct world *w = world_new(threads);
         struct stream *a = stream_new(w, 4 * MIB), *b = stream_new(w, 4 * MIB - WINDOW_STEP);
 
         if (sha256_choose(way) < 0) {
@@ -252,7 +252,7 @@ static void test_without_lanes_each_is_hashed_alone(void **state) {
 
 /* Held in the first turn of one window, with OpenSSL's one lane: the other window needs another thread. */
 static void test_a_window_does_not_wait_for_another_one_if_there_is_a_thread(void **state) {
-        struct world *w = world_new(2, 1);
+        struct world *w = world_new(2);
         struct stream *a = stream_new(w, MIB), *b = stream_new(w, 3 * MIB);
 
         (void)state;
@@ -271,7 +271,7 @@ static void test_a_window_does_not_wait_for_another_one_if_there_is_a_thread(voi
 }
 
 static void test_one_that_failed_does_not_hold_up_the_others(void **state) {
-        struct world *w = world_new(1, 1);
+        struct world *w = world_new(1);
         struct stream *a = stream_new(w, 4 * MIB), *b = stream_new(w, 4 * MIB);
         struct error why, e;
 
@@ -292,7 +292,7 @@ static void test_one_that_failed_does_not_hold_up_the_others(void **state) {
 
 /* Who cancels has the window for himself when digest_end() is back, even if a thread was at work in it. */
 static void test_it_ends_in_the_middle_of_a_turn(void **state) {
-        struct world *w = world_new(1, 1);
+        struct world *w = world_new(1);
         struct stream *s = stream_new(w, 8 * MIB);
         struct error e;
 
@@ -315,7 +315,7 @@ static void test_it_ends_in_the_middle_of_a_turn(void **state) {
 }
 
 static void test_an_attempt_begins_anew(void **state) {
-        struct world *w = world_new(2, 1);
+        struct world *w = world_new(2);
         struct stream *s = stream_new(w, 3 * MIB);
 
         (void)state;
@@ -331,69 +331,62 @@ static void test_an_attempt_begins_anew(void **state) {
         world_free(w);
 }
 
-static void test_it_goes_on_from_a_saved_state(void **state) {
-        struct world *w = world_new(1, 1);
-        struct stream *s = stream_new(w, 5 * MIB + 3);
-        struct sha256 from;
+/* What the task's owner is told, on the digester's thread. */
+struct edges {
+        struct sha256 hashes[16];
+        size_t n;
+};
 
-        (void)state;
-        digest_begin(&s->task, NULL);
-        fill_to(s, 2 * MIB);
-        while (s->verified < 2 * MIB)
-                sched_yield();
-        digest_end(&s->task);
-        assert_true(digest_snapshot(&s->task, UINT64_MAX, &from));
-        assert_int_equal(from.len, 2 * MIB);
-        reset(s, 2 * MIB, 5 * MIB + 3);
-        digest_begin(&s->task, &from);
-        fill_to(s, s->window.size);
-        expect_end(s);
-        world_free(w);
+static void note_edge(void *userdata, const struct sha256 *hash) {
+        struct edges *edges = userdata;
+
+        assert_true(edges->n < 16);
+        edges->hashes[edges->n++] = *hash;
 }
 
-/* Segments of different lengths; snapshots only where they end, and no closer than the step. */
-static void test_snapshots_lie_at_the_ends_of_segments(void **state) {
+static void test_each_end_of_a_segment_is_told(void **state) {
         static const size_t lens[] = { MIB, 512, 300 * 1024, MIB, MIB, 512, MIB, 7 };
-        struct world *w = world_new(1, 5 * MIB / 4);
+        const size_t n = sizeof lens / sizeof *lens;
+        struct world *w = world_new(2);
         struct stream *s = stream_new(w, 4 * MIB + 301 * 1024 + 7);
-        const uint64_t first = MIB + 512 + 300 * 1024, second = first + 2 * MIB;
-        struct sha256 got;
+        struct edges edges = { .n = 0 };
+        uint64_t pos = 0;
 
         (void)state;
+        s->task.edge = note_edge;
+        s->task.edge_data = &edges;
         digest_begin(&s->task, NULL);
-        for (size_t i = 0; i < sizeof lens / sizeof *lens; i++)
+        for (size_t i = 0; i < n; i++)
                 fill(s, lens[i]);
         expect_end(s);
-        assert_true(digest_snapshot(&s->task, 0, &got));
-        assert_int_equal(got.len, 0);
-        assert_true(digest_snapshot(&s->task, first - 1, &got));
-        assert_int_equal(got.len, 0);
-        assert_true(digest_snapshot(&s->task, first, &got));
-        assert_int_equal(got.len, first);
-        expect_hash(&got, s, first);
-        assert_true(digest_snapshot(&s->task, second - 1, &got));
-        assert_int_equal(got.len, first);
-        assert_true(digest_snapshot(&s->task, second + 1, &got));
-        assert_int_equal(got.len, second);
-        expect_hash(&got, s, second);
+        assert_int_equal(edges.n, n);
+        for (size_t i = 0; i < n; i++) {
+                pos += lens[i];
+                assert_int_equal(edges.hashes[i].len, pos);
+                expect_hash(&edges.hashes[i], s, pos);
+        }
         world_free(w);
 }
 
-static void test_old_snapshots_are_forgotten(void **state) {
-        struct world *w = world_new(1, 4096);
-        struct stream *s = stream_new(w, (DIGEST_SNAPSHOTS + 3) * 4096);
-        struct sha256 got;
+static void test_it_goes_on_from_an_earlier_state(void **state) {
+        struct world *w = world_new(1);
+        struct stream *s = stream_new(w, 5 * MIB + 3);
+        struct edges edges = { .n = 0 };
 
         (void)state;
+        s->task.edge = note_edge;
+        s->task.edge_data = &edges;
         digest_begin(&s->task, NULL);
-        while (window_next(&s->window) < s->window.size)
-                fill(s, 4096);
+        fill_to(s, s->window.size);
         expect_end(s);
-        assert_false(digest_snapshot(&s->task, 4 * 4096 - 1, &got));
-        assert_true(digest_snapshot(&s->task, 4 * 4096, &got));
-        assert_int_equal(got.len, 4 * 4096);
-        assert_true(digest_snapshot(&s->task, UINT64_MAX, &got));
-        assert_int_equal(got.len, s->window.size);
+        assert_int_equal(edges.hashes[1].len, 2 * MIB);
+        reset(s, 2 * MIB, s->window.size);
+        s->task.edge = NULL;
+        s->verified = 0;
+        digest_begin(&s->task, &edges.hashes[1]);
+        fill_to(s, s->window.size);
+        expect_end(s);
+        assert_int_equal(edges.n, 6); /* nobody is told any more */
         world_free(w);
 }
 
@@ -425,9 +418,8 @@ int main(void) {
                 cmocka_unit_test(test_one_that_failed_does_not_hold_up_the_others),
                 cmocka_unit_test(test_it_ends_in_the_middle_of_a_turn),
                 cmocka_unit_test(test_an_attempt_begins_anew),
-                cmocka_unit_test(test_it_goes_on_from_a_saved_state),
-                cmocka_unit_test(test_snapshots_lie_at_the_ends_of_segments),
-                cmocka_unit_test(test_old_snapshots_are_forgotten),
+                cmocka_unit_test(test_each_end_of_a_segment_is_told),
+                cmocka_unit_test(test_it_goes_on_from_an_earlier_state),
                 cmocka_unit_test(test_threads_for_the_cores),
         };
         return cmocka_run_group_tests_name("stager/digester", tests, make_pattern, NULL);
