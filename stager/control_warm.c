@@ -162,7 +162,7 @@ static int send_status(struct rpc_call *call, const struct status *s, struct err
 }
 
 static int send_jobs(struct control *c, struct rpc_call *call, struct error *e) {
-        _cleanup_(status_clear) struct status s = { NULL };
+        _cleanup_(status_clear) struct status s = { .jobs = NULL };
         int r = stager_list(c->stager, &s.jobs, &s.n_jobs);
 
         if (r == 0)
