@@ -36,9 +36,13 @@ def is_ready(daemon):
 
 def cut_at(registry, daemon, model, sent, end="kill9"):
     """Warms the model until the registry has sent so many bytes, or all, and ends the daemon."""
-    registry.set(total="96MiB")
+    registry.set(total="64MiB")
     daemon.cli("warm", "--detach", model).ok()
-    wait_until(lambda: registry.blob_bytes(live=True) > sent or is_ready(daemon), "a part of the model has come")
+
+    def has_come():
+        now = registry.blob_bytes(live=True)
+        return now > sent or (now >= SIZE and is_ready(daemon))
+    wait_until(has_come, "a part of the model has come")
     getattr(daemon, end)()
     registry.set(total=0)
 
@@ -117,7 +121,7 @@ def test_without_ranges_the_bytes_come_again_and_are_not_written_again(world):
 @pytest.mark.parametrize("kind", ["raw", "large-files"])
 def test_after_a_registry_has_gone_the_next_request_goes_on(world, kind):
     registry, daemon = world
-    registry.set(total="96MiB")
+    registry.set(total="64MiB")
     daemon.cli("warm", "--detach", registry.ref(kind)).ok()
     wait_until(lambda: registry.blob_bytes(live=True) > 100 * MIB, "a part of the model has come")
     registry.set(fail_every=1, fail_status=403, total=0)
@@ -223,7 +227,7 @@ def test_what_was_kept_of_a_private_model_is_not_for_others(life):
     registry = life.registry(synthetic={name: "raw:128MiB:1:same" for name in ("mine", "theirs")}, auth="basic", user="u", password="p")
     daemon = life.daemon(registry, engine={"memory": "32MiB", "rangeSize": "1MiB"})
     secrets = {".dockerconfigjson": json.dumps({"auths": {registry.host: {"username": "u", "password": "p"}}})}
-    registry.set(total="96MiB")
+    registry.set(total="64MiB")
     import concurrent.futures
     import grpc
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
