@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A transfer that was cut off is gone on with: what was fetched twice is counted by the registry, never timed."""
+import hashlib
 import json
 import random
 
 import pytest
-from harness.layout import file_sums
+from harness.layout import Layout, file_sums, tar_of
 from harness.process import wait_until
 
 MIB = 1 << 20
@@ -158,6 +159,27 @@ def test_a_registry_that_goes_on_to_lie_is_found_out(world):
     assert done.status != 0 and "does not match its digest" in done.stderr
     assert mismatches(daemon) == 2
     assert daemon.visible() == []
+
+
+@pytest.mark.parametrize("kind", ["raw", "tar"])
+def test_what_a_registry_began_a_layout_may_end(life, kind):
+    layout = Layout.create(life.folder() / "layout")
+    rng = random.Random(kind)
+    files = {f"models/{name}": rng.randbytes(size) for name, size in (("a", 40 * MIB + 5), ("b", 1000), ("c", 60 * MIB + 7))}
+    config = layout.add_blob(b"{}", "application/vnd.cncf.model.config.v1+json")
+    data = tar_of(files) if kind == "tar" else rng.randbytes(100 * MIB)
+    blob = layout.add_blob(data, f"application/vnd.cncf.model.weight.v1.{kind}")
+    blob["annotations"] = {"org.cncf.model.filepath": "w.bin"}
+    layout.add_manifest("latest", config, [blob])
+    registry = life.registry(layouts={"m": layout.path})
+    daemon = life.daemon(registry, engine={"memory": "32MiB", "rangeSize": "1MiB"})
+    cut_at(registry, daemon, registry.ref("m"), 80 * MIB)
+    daemon.start()
+    with daemon.published("v", f"oci-layout:{layout.path}:latest") as path:
+        want = {n: hashlib.sha256(d).hexdigest() for n, d in (files if kind == "tar" else {"w.bin": data}).items()}
+        got = {name: digest for name, digest in file_sums(path).items() if name in want}
+        assert got == want
+    assert resumed(daemon) > 20 * MIB
 
 
 # ---- damage
