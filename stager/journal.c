@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define MAGIC "msjrnl1\n"
-#define ZEROS_MIN 32u /* fewer in a row are no shorter as an entry of their own */
+#define ZEROS_STEP 32u
 #define FILE_FIXED (1u + 8u + 8u + 2u)
 #define OTHER_FIXED (1u + 8u)
 
@@ -89,24 +89,23 @@ static int print_file(struct buf *out, const struct journal_entry *entry) {
         return r < 0 ? r : buf_append(out, entry->name, len + 1);
 }
 
-/* The length of what is not a long run of zeros, from @data on. */
-static size_t until_zeros(const char *data, size_t len) {
-        size_t zeros = 0;
+/* Tar headers are mostly zeros, and there may be many of them: looked at in steps. */
+static bool is_zeros(const char *data) {
+        uint64_t words[ZEROS_STEP / sizeof(uint64_t)], all = 0;
 
-        for (size_t i = 0; i < len; i++) {
-                zeros = data[i] ? 0 : zeros + 1;
-                if (zeros == ZEROS_MIN)
-                        return i + 1 - ZEROS_MIN;
-        }
-        return len;
+        memcpy(words, data, sizeof words);
+        for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+                all |= words[i];
+        return all == 0;
 }
 
-static size_t count_zeros(const char *data, size_t len) {
+/* How much from @data on is zeros, or is not. */
+static size_t span(const char *data, size_t len, bool zeros) {
         size_t n = 0;
 
-        while (n < len && !data[n])
-                n++;
-        return n;
+        while (len - n >= ZEROS_STEP && is_zeros(data + n) == zeros)
+                n += ZEROS_STEP;
+        return !zeros && len - n < ZEROS_STEP ? len : n;
 }
 
 static int print_other(struct buf *out, enum journal_kind kind, const char *data, uint64_t len) {
@@ -125,7 +124,7 @@ static int print_bytes(struct buf *out, const char *data, size_t len) {
         int r = 0;
 
         while (len > 0 && r == 0) {
-                size_t plain = until_zeros(data, len), zeros = count_zeros(data + plain, len - plain);
+                size_t plain = span(data, len, false), zeros = span(data + plain, len - plain, true);
 
                 r = print_other(out, JOURNAL_BYTES, data, plain);
                 if (r == 0)

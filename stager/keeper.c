@@ -9,11 +9,13 @@
  */
 #include "stager/keeper.h"
 
+#include "base/log.h"
 #include "base/text.h"
 #include "cache/cache.h"
 #include "stager/arena.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -92,7 +94,10 @@ static void drop_first(struct keeper *k) {
         free(p);
 }
 
-static void end(struct keeper *k) {
+static void end(struct keeper *k, const char *why) {
+        if (!k->ended)
+                log_debug(FETCH, "the journal ends at %" PRIu64 " of %" PRIu64 ": %s", k->written,
+                          k->head.size, why);
         k->ended = true;
         while (k->pieces)
                 drop_first(k);
@@ -106,7 +111,7 @@ static void add(struct keeper *k, const struct piece *as, const void *data, size
                 return;
         p = as->from == k->covered && len <= PENDING_MAX - k->pending ? malloc(sizeof *p + len) : NULL;
         if (!p) {
-                end(k);
+                end(k, as->from == k->covered ? "there is too much between two marks" : "there is a gap");
                 return;
         }
         *p = *as;
@@ -181,7 +186,7 @@ static bool make_batch(struct keeper *k) {
         if (r == 0)
                 r = journal_print_batch(&k->out, &b);
         if (r < 0 || k->len + k->out.len > FILE_MAX(k->head.size)) {
-                end(k);
+                end(k, "it is too long");
                 return false;
         }
         k->written = b.to;
@@ -193,7 +198,7 @@ static bool open_journal(struct keeper *k) {
         if (k->fd < 0) {
                 k->fd = openat(k->dir_fd, CACHE_JOURNAL, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
                 if (k->fd < 0 || ftruncate(k->fd, (off_t)k->len) < 0)
-                        end(k);
+                        end(k, strerror(errno));
         }
         return !k->ended;
 }
@@ -204,7 +209,7 @@ static void on_done(struct ring_op *op, int result) {
 
         k->busy = false;
         if (result < 0) {
-                end(k); /* what was written of it is a torn batch */
+                end(k, strerror(-result)); /* what was written of it is a torn batch */
         } else if (!k->op.sync && time_monotonic_ms() - k->flushed_ms >= FLUSH_MS) {
                 k->flushed_ms = time_monotonic_ms();
                 k->busy = true;
@@ -221,7 +226,7 @@ static void write_now(struct keeper *k) {
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n <= 0) {
-                        end(k);
+                        end(k, "it cannot be written");
                         return;
                 }
                 done += (size_t)n;
@@ -292,7 +297,7 @@ uint64_t keeper_finish(struct keeper *k) {
                 pthread_cond_wait(&k->idle, &k->lock);
         if (make_batch(k) && open_journal(k))
                 write_now(k);
-        end(k);
+        end(k, "nothing more comes");
         return k->len > 0 ? k->written : 0;
 }
 

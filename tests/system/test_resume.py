@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A transfer that was cut off is gone on with: what was fetched twice is counted by the registry, never timed."""
+import hashlib
 import json
 import random
 
 import pytest
-from harness.layout import file_sums
+from harness.layout import Layout, file_sums, tar_of
 from harness.process import wait_until
 
 MIB = 1 << 20
@@ -36,9 +37,13 @@ def is_ready(daemon):
 
 def cut_at(registry, daemon, model, sent, end="kill9"):
     """Warms the model until the registry has sent so many bytes, or all, and ends the daemon."""
-    registry.set(total="96MiB")
+    registry.set(total="64MiB")
     daemon.cli("warm", "--detach", model).ok()
-    wait_until(lambda: registry.blob_bytes(live=True) > sent or is_ready(daemon), "a part of the model has come")
+
+    def has_come():
+        now = registry.blob_bytes(live=True)
+        return now > sent or (now >= SIZE and is_ready(daemon))
+    wait_until(has_come, "a part of the model has come")
     getattr(daemon, end)()
     registry.set(total=0)
 
@@ -117,7 +122,7 @@ def test_without_ranges_the_bytes_come_again_and_are_not_written_again(world):
 @pytest.mark.parametrize("kind", ["raw", "large-files"])
 def test_after_a_registry_has_gone_the_next_request_goes_on(world, kind):
     registry, daemon = world
-    registry.set(total="96MiB")
+    registry.set(total="64MiB")
     daemon.cli("warm", "--detach", registry.ref(kind)).ok()
     wait_until(lambda: registry.blob_bytes(live=True) > 100 * MIB, "a part of the model has come")
     registry.set(fail_every=1, fail_status=403, total=0)
@@ -154,6 +159,27 @@ def test_a_registry_that_goes_on_to_lie_is_found_out(world):
     assert done.status != 0 and "does not match its digest" in done.stderr
     assert mismatches(daemon) == 2
     assert daemon.visible() == []
+
+
+@pytest.mark.parametrize("kind", ["raw", "tar"])
+def test_what_a_registry_began_a_layout_may_end(life, kind):
+    layout = Layout.create(life.folder() / "layout")
+    rng = random.Random(kind)
+    files = {f"models/{name}": rng.randbytes(size) for name, size in (("a", 40 * MIB + 5), ("b", 1000), ("c", 60 * MIB + 7))}
+    config = layout.add_blob(b"{}", "application/vnd.cncf.model.config.v1+json")
+    data = tar_of(files) if kind == "tar" else rng.randbytes(100 * MIB)
+    blob = layout.add_blob(data, f"application/vnd.cncf.model.weight.v1.{kind}")
+    blob["annotations"] = {"org.cncf.model.filepath": "w.bin"}
+    layout.add_manifest("latest", config, [blob])
+    registry = life.registry(layouts={"m": layout.path})
+    daemon = life.daemon(registry, engine={"memory": "32MiB", "rangeSize": "1MiB"})
+    cut_at(registry, daemon, registry.ref("m"), 80 * MIB)
+    daemon.start()
+    with daemon.published("v", f"oci-layout:{layout.path}:latest") as path:
+        want = {n: hashlib.sha256(d).hexdigest() for n, d in (files if kind == "tar" else {"w.bin": data}).items()}
+        got = {name: digest for name, digest in file_sums(path).items() if name in want}
+        assert got == want
+    assert resumed(daemon) > 20 * MIB
 
 
 # ---- damage
@@ -223,7 +249,7 @@ def test_what_was_kept_of_a_private_model_is_not_for_others(life):
     registry = life.registry(synthetic={name: "raw:128MiB:1:same" for name in ("mine", "theirs")}, auth="basic", user="u", password="p")
     daemon = life.daemon(registry, engine={"memory": "32MiB", "rangeSize": "1MiB"})
     secrets = {".dockerconfigjson": json.dumps({"auths": {registry.host: {"username": "u", "password": "p"}}})}
-    registry.set(total="96MiB")
+    registry.set(total="64MiB")
     import concurrent.futures
     import grpc
     with concurrent.futures.ThreadPoolExecutor(1) as pool:

@@ -204,6 +204,7 @@ static inline void assert_failed(struct delivery *d, enum error_kind kind) {
                 fail_msg("kind %d: %s", (int)d->error.kind, d->error.text);
         assert_int_equal(fstatat(d->order.dir_fd, "blob", &st, 0), -1); /* nothing is left behind */
         assert_int_equal(fstatat(d->order.dir_fd, "tree", &st, 0), -1);
+        assert_int_equal(fstatat(d->order.dir_fd, "journal", &st, 0), -1);
 }
 
 static inline void assert_content(struct delivery *d, const char *name, const void *want, size_t len) {

@@ -517,6 +517,22 @@ static void test_full_disk_ends_the_transfer_and_leaves_nothing(void **state) {
         }
 }
 
+/* The journal has marks by then; but to keep the disk full would help nobody. */
+static void test_full_disk_keeps_nothing_of_what_had_come(void **state) {
+        struct world *w = *state;
+
+        make_random(w, 44 * MIB);
+        serve(w);
+        for (int after = 16; after < 40; after += 6) {
+                struct delivery *d = start(w, PLAN_RAW, PLAN_CODEC_NONE);
+
+                fail_writes_after = after;
+                go(d);
+                assert_failed(d, ERROR_NO_SPACE);
+                fail_writes_after = -1;
+        }
+}
+
 static void test_buffered_writes_work_when_they_are_asked_for(void **state) {
         struct world *w = *state;
         struct error e;
@@ -604,6 +620,7 @@ int main(void) {
                 T(test_transfer_cancelled_in_the_queue_does_not_wait_for_its_turn),
                 T(test_file_system_without_direct_writes_gets_plain_ones),
                 T(test_full_disk_ends_the_transfer_and_leaves_nothing),
+                T(test_full_disk_keeps_nothing_of_what_had_come),
                 T(test_buffered_writes_work_when_they_are_asked_for),
                 T(test_engine_that_is_freed_cancels_what_runs_and_waits),
                 T(test_engine_leaves_no_descriptor),
