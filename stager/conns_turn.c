@@ -5,8 +5,9 @@
  * large one, and a job of many blobs does not crowd out a job of one.
  *
  * A fetch gets no connection when its host or its class has as many as it may, when its bandwidth is spent,
- * or when it has nothing to ask for: its share of the arena is full, or all of the blob is asked for. Then a
- * connection that is left over takes the second half of a slow range that would be the last one to arrive.
+ * or when it has nothing to ask for: its share of the arena is full, or all of the blob is asked for. In the
+ * latter case a connection that is left over takes the second half of a slow range that would be the last to
+ * come.
  *
  * Ranges are as long as engine.rangeSize, shorter where memory is short, where the bandwidth is limited, and
  * towards the blob's end, so that all connections come to the end at about the same time.
@@ -17,7 +18,7 @@
 #include <float.h>
 
 #define RANGES_LEFT 2u /* what is left of a blob is divided into so many for each connection */
-#define SPLIT_NS 150e6 /* what a range still needs at least to be worth a split */
+#define SPLIT_NS 250e6 /* what a range still needs at least to be worth a split */
 #define SPLIT_LAST_NS 1000e6
 #define SLOWER 2.0 /* times, than the median */
 
@@ -91,15 +92,16 @@ static void wait_for(int64_t *wait_ms, int64_t ms) {
                 *wait_ms = ms;
 }
 
-/* A range that is clearly slower than others, or that others cannot be compared with because they are through
- * long since. A connection that is as fast as any is left alone: it would be closed. */
+/* In the tail only: a range that is clearly slower than others, or that cannot be compared with others, which
+ * are through long since. What its server has sent ahead is lost, so one that is nearly as fast as any, or
+ * nearly through, is left alone. */
 static struct range *split(struct conns *c, struct fetch *f) {
         const struct budget_host *h = &c->budget.hosts[f->place];
-        bool is_tail = window_next(f->window) >= f->size;
+        double rate = h->median > 0 ? h->median / SLOWER : DBL_MAX;
 
-        if (h->median > 0)
-                return fetch_split(f, h->median / SLOWER, SPLIT_NS + 2 * h->pacer.latency_ns);
-        return is_tail ? fetch_split(f, DBL_MAX, SPLIT_LAST_NS + 2 * h->pacer.latency_ns) : NULL;
+        if (window_next(f->window) < f->size)
+                return NULL;
+        return fetch_split(f, rate, (h->median > 0 ? SPLIT_NS : SPLIT_LAST_NS) + 2 * h->pacer.latency_ns);
 }
 
 /* Something to ask for; the fetch is stalled when there is nothing although a connection is to be had. */

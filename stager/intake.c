@@ -19,12 +19,20 @@
 #include <inttypes.h>
 #include <sys/stat.h>
 
-/* The address has expired; blocks. The reactor goes on when the window knows. */
+#define LOCATES 4u /* each of which is tried some times by oci */
+
+/* The address has expired, or nobody answers there; blocks. The reactor goes on when the window knows. A
+ * registry that restarts is waited for, as by the ranges (fetch.c). */
 static int locate_again(struct transfer *t, struct error *e) {
         struct oci_blob *b = t->order.source;
         size_t none = 0;
-        int r = oci_blob_locate(b, NULL, 0, &none, e);
+        int r;
 
+        for (unsigned i = 0; i < LOCATES; i++) {
+                r = oci_blob_locate(b, NULL, 0, &none, e);
+                if (r >= 0 || e->kind != ERROR_UNAVAILABLE)
+                        break;
+        }
         if (r < 0)
                 return r;
         fetch_set_host(&t->fetch, oci_blob_host(b));

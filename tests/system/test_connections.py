@@ -7,6 +7,7 @@ import grpc
 import pytest
 from harness.layout import file_sums
 from harness.process import wait_until
+from harness.registry import FaultRegistry
 
 MIB = 1 << 20
 
@@ -124,6 +125,26 @@ def test_reset_connection_costs_no_more_than_what_was_on_its_way(life, large):
     large.set(reset_after="2MiB", reset_every=8)
     warm(daemon, large, "a")
     assert large.blob_bytes() <= 1.05 * size_of(large, "a")
+
+
+@pytest.mark.parametrize("redirect", [False, True])
+def test_registry_that_restarts_is_waited_for(life, build, redirect):
+    models = {"a": "raw:64MiB:1"}
+    first = FaultRegistry(build, life.folder(), synthetic=models)
+    try:
+        first.set(total="8MiB", redirect=redirect)
+        daemon = life.daemon(first)
+        daemon.cli("warm", "--detach", first.ref("a")).ok()
+        wait_until(lambda: first.blob_bytes(live=True) > 4 * MIB, "bytes come")
+    finally:
+        first.process.popen.kill()
+        first.process.popen.wait()
+    wait_until(lambda: [j["retries"] > 3 and not j["connections"] for j in daemon.cli("status", "-o", "json").json()] == [True],
+               "it has been missed")
+    second = FaultRegistry(build, life.folder(), synthetic=models, flags=("--listen", first.host, *["--redirect"] * redirect))
+    life.started.append(second)
+    wait_until(lambda: [m["state"] for m in daemon.cli("ls", "-o", "json").json()] == ["ready"], "the model is ready")
+    assert second.blob_bytes() < size_of(second, "a"), "it went on where it was"
 
 
 # ---- who gets them
