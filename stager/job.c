@@ -469,6 +469,21 @@ void job_failed(struct job *j, const struct error *e) {
         job_count(j);
 }
 
+/* READY, or FAILED because of @e. */
+static void job_end(struct job *j, int r, const struct error *e) {
+        LOCK_SCOPE(&j->stager->lock);
+
+        cache_reservation_release(take_ptr(j->reservation));
+        j->claimed = false;
+        if (r < 0) {
+                job_failed(j, e);
+                return;
+        }
+        if (j->state != JOB_READY)
+                job_set_state(j, JOB_READY);
+        job_count(j);
+}
+
 void *job_main(void *arg) {
         struct job *j = arg;
         struct stager *s = j->stager;
@@ -476,17 +491,10 @@ void *job_main(void *arg) {
         int r =
             job_wait_for_turn(j) ? job_work(j, &e) : error_set(&e, ERROR_CANCELLED, "the daemon is stopping");
 
-        stager_save_hosts(s);
+        job_end(j, r, &e);
+        stager_save_hosts(s); /* nobody waits for that */
+
         LOCK_SCOPE(&s->lock);
-        cache_reservation_release(take_ptr(j->reservation));
-        j->claimed = false;
-        if (r < 0)
-                job_failed(j, &e);
-        else {
-                if (j->state != JOB_READY)
-                        job_set_state(j, JOB_READY);
-                job_count(j);
-        }
         job_unref(j);
         s->n_threads--;
         pthread_cond_broadcast(&s->changed);

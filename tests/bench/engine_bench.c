@@ -132,18 +132,23 @@ static void wait_done(struct transfer *t) {
         }
 }
 
-static uint64_t written_bytes(void) {
+/* The number behind @key in a file of /proc; 0: there is none. */
+static uint64_t number_of(const char *path, const char *key) {
         _cleanup_free_ char *line = NULL;
-        size_t size = 0;
-        unsigned long long n = 0;
-        FILE *f = fopen("/proc/self/io", "r");
+        size_t size = 0, len = strlen(key);
+        uint64_t n = 0;
+        FILE *f = fopen(path, "r");
 
-        while (f && getline(&line, &size, f) > 0)
-                if (sscanf(line, "write_bytes: %llu", &n) == 1)
-                        break;
+        while (f && n == 0 && getline(&line, &size, f) > 0)
+                if (strncmp(line, key, len) == 0)
+                        n = strtoull(line + len, NULL, 10);
         if (f)
                 fclose(f);
         return n;
+}
+
+static uint64_t written_bytes(void) {
+        return number_of("/proc/self/io", "write_bytes:");
 }
 
 static void print(struct transfer *t, const char *io, double seconds, uint64_t written) {
@@ -158,8 +163,9 @@ static void print(struct transfer *t, const char *io, double seconds, uint64_t w
                seconds,
                (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
                    (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6,
-               (double)u.ru_maxrss / 1024.0, io, outcome.placed.bytes, outcome.placed.files, p.done,
-               p.received, p.retries,
+               /* not ru_maxrss, which begins with that of the program that has started us */
+               (double)number_of("/proc/self/status", "VmHWM:") / 1024.0, io, outcome.placed.bytes,
+               outcome.placed.files, p.done, p.received, p.retries,
                outcome.placed.bytes ? (double)written / (double)outcome.placed.bytes : 0.0);
 }
 

@@ -97,6 +97,7 @@ def test_broken_file_of_hosts_is_ignored_and_written_anew(daemon, registry, text
     daemon.start()
     assert hosts(daemon) == {}
     warm(daemon, registry, "raw")
+    daemon.stop()
     assert [h["host"] for h in json.loads(file.read_text())["hosts"]] == [registry.host]
 
 
