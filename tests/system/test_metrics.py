@@ -32,6 +32,12 @@ def api(life):
 
 def test_every_documented_metric_shows_once_it_has_something_to_tell(life, registry, api):
     daemon = life.daemon(registry, kubernetes={"serviceAccount": str(api.account), "apiServer": api.url})
+    registry.set(total="64MiB")
+    daemon.cli("warm", "--detach", registry.ref("big")).ok()
+    wait_until(lambda: list((daemon.root / "staging").glob("*/journal")), "enough has come to be gone on with")
+    daemon.restart()
+    registry.set(total=0)
+    daemon.cli("warm", registry.ref("big")).ok()
     registry.set(flip_blob=registry.blobs("raw")[0]["digest"], flip_at=5, flip_times=1, fail_first=1, retry_after=0)
     for repository in ("raw", "tar"):
         with daemon.published("v", registry.ref(repository)):
