@@ -58,8 +58,10 @@ static int add_region(struct survey *s, struct error *e) {
         };
         file_name name;
 
-        if (regions_are_full(s->fetch->regions))
+        if (regions_are_full(s->fetch->regions)) {
+                let_go(s); /* they may never find their members, and then nobody would make room */
                 return 0;
+        }
         s->has_found = false;
         s->probes += PROBES_A_MEMBER;
         uint64_t held = window_next(s->fetch->window);
