@@ -315,6 +315,8 @@ static int attempt_tar(struct attempt *a, bool *ret_mismatch, struct error *e) {
         if (fchmod(tree_fd, 0755) < 0)
                 return error_errno(e, errno, "set the mode of a layer");
         int r = carry_tar(a, tree_fd, e);
+        if (r == 0 && !a->intake.begun) /* then nothing would have been compared with the digest */
+                r = error_set(e, ERROR_INVALID, "what was kept of the archive goes on behind its end");
         if (a->intake.begun)
                 r = judge(a, r, ret_mismatch, e);
         if (r == 0)
