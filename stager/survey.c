@@ -136,7 +136,10 @@ int survey_go_on(struct survey *s, struct error *e) {
 }
 
 void survey_stop(struct survey *s) {
+        struct region none;
+
         s->over = true;
+        (void)regions_take(s->fetch->regions, UINT64_MAX, &none);
         let_go(s);
 }
 

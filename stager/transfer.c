@@ -223,7 +223,10 @@ static int unpack_plain(struct attempt *a, int tree_fd, struct unpack_result *re
                 return r;
         record_init(&record, a->keep.keeper, &source);
         source = record_source(&record);
-        return unpack_tar(ret, tree_fd, &a->transfer->placer, &source, &a->notes, e);
+        r = unpack_tar(ret, tree_fd, &a->transfer->placer, &source, &a->notes, e);
+        if (r == 0 && a->intake.survey)
+                survey_stop(&a->survey);
+        return r;
 }
 
 static int unpack_decoded(struct attempt *a, int tree_fd, struct unpack_result *ret, struct error *e) {
