@@ -54,13 +54,14 @@ struct host_profile *hosts_claim(struct hosts *h, const char *name) {
 
         if (p)
                 return p;
-        if (h->n < HOSTS_MAX)
+        if (h->n < HOSTS_MAX) {
                 p = &h->list[h->n++];
-        else
+        } else {
                 p = &h->list[0];
-        for (size_t i = 0; p == &h->list[0] && i < h->n; i++)
-                if (h->list[i].used_ms < p->used_ms)
-                        p = &h->list[i];
+                for (size_t i = 1; i < h->n; i++)
+                        if (h->list[i].used_ms < p->used_ms)
+                                p = &h->list[i];
+        }
         *p = (struct host_profile){ .used_ms = 0 };
         snprintf(p->name, sizeof p->name, "%s", name);
         return p;

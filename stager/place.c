@@ -36,7 +36,6 @@ struct place_file {
         struct placer *placer;
         struct place_file *next; /* of placer.files, the newest first */
         int fd;                  /* owned */
-        bool direct;             /* guarded by placer.lock once writes are under way */
         bool large;              /* goes through segments */
         bool allocate;           /* fallocate() ahead of the writes */
         bool ended;              /* nothing more is written; it is closed when `pending` is 0 */
@@ -157,11 +156,11 @@ static bool drop_direct(struct place_file *f, int result) {
         if (result != -EINVAL && result != -EOPNOTSUPP)
                 return false;
         int flags = fcntl(f->fd, F_GETFL);
-        if (!f->direct && !(flags & O_DIRECT))
-                return false;
+        if (!(flags & O_DIRECT)) /* another write was told so while this one was under way */
+                return true;
         if (fcntl(f->fd, F_SETFL, flags & ~O_DIRECT) < 0)
                 return false;
-        f->direct = f->placer->direct = false; /* nor are later files tried */
+        f->placer->direct = false; /* nor are later files tried */
         log_info("The file system refuses direct writes (%s); writing through the page cache",
                  strerror(-result));
         return true;
@@ -290,7 +289,6 @@ static int open_file(struct place_file **ret, struct placer *p, int parent_fd, c
         *f = *as;
         f->placer = p;
         f->fd = fd;
-        f->direct = direct;
         f->next = p->files;
         p->files = f;
         p->n_files++;

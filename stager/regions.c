@@ -78,6 +78,8 @@ bool regions_take(struct regions *g, uint64_t header, struct region *ret) {
                 if (g->all[i].header == header) {
                         *ret = g->all[i];
                         found = true;
+                } else {
+                        place_abandon(g->all[i].file);
                 }
         }
         return found;

@@ -58,8 +58,10 @@ static int add_region(struct survey *s, struct error *e) {
         };
         file_name name;
 
-        if (regions_are_full(s->fetch->regions))
+        if (regions_are_full(s->fetch->regions)) {
+                let_go(s); /* they may never find their members, and then nobody would make room */
                 return 0;
+        }
         s->has_found = false;
         s->probes += PROBES_A_MEMBER;
         uint64_t held = window_next(s->fetch->window);
@@ -134,7 +136,10 @@ int survey_go_on(struct survey *s, struct error *e) {
 }
 
 void survey_stop(struct survey *s) {
+        struct region none;
+
         s->over = true;
+        (void)regions_take(s->fetch->regions, UINT64_MAX, &none);
         let_go(s);
 }
 

@@ -39,7 +39,7 @@ struct survey {
 void survey_begin(struct survey *s, struct fetch *fetch, struct placer *p, int dir_fd, uint64_t from);
 /* Looks as far ahead as it can now. Call it when bytes have come, and on WINDOW_NEWS. */
 int survey_go_on(struct survey *s, struct error *e);
-void survey_stop(struct survey *s); /* the archive is not read any further */
+void survey_stop(struct survey *s); /* the archive is not read any further: no file finds its member now */
 /*
  * The member whose first block is at @header is a file of @size bytes: if the survey has one for it, gives it
  * @name in @parent_fd. 1: *ret is the file, whose bytes from *ret_from on come by themselves; those before

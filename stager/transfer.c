@@ -204,7 +204,10 @@ static int unpack_plain(struct attempt *a, int tree_fd, struct unpack_result *re
                 return r;
         record_init(&record, a->keep.keeper, &source);
         source = record_source(&record);
-        return unpack_tar(ret, tree_fd, &a->transfer->placer, &source, &a->notes, e);
+        r = unpack_tar(ret, tree_fd, &a->transfer->placer, &source, &a->notes, e);
+        if (r == 0 && a->intake.survey)
+                survey_stop(&a->survey);
+        return r;
 }
 
 static int unpack_decoded(struct attempt *a, int tree_fd, struct unpack_result *ret, struct error *e) {
@@ -296,6 +299,8 @@ static int attempt_tar(struct attempt *a, bool *ret_mismatch, struct error *e) {
         if (fchmod(tree_fd, 0755) < 0)
                 return error_errno(e, errno, "set the mode of a layer");
         int r = carry_tar(a, tree_fd, e);
+        if (r == 0 && !a->intake.begun) /* then nothing would have been compared with the digest */
+                r = error_set(e, ERROR_INVALID, "what was kept of the archive goes on behind its end");
         if (a->intake.begun)
                 r = judge(a, r, ret_mismatch, e);
         if (r == 0)

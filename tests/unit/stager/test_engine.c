@@ -3,6 +3,8 @@
 /* Whole transfers from a server of our own, on both backends of the ring. */
 #include "tests/unit/stager/tar_builder.h"
 
+#include "cache/cache.h"
+#include "stager/keeper.h"
 #include "tests/unit/stager/engine_world.h"
 
 #include <dirent.h>
@@ -570,6 +572,45 @@ static void test_engine_that_is_freed_cancels_what_runs_and_waits(void **state) 
                 assert_failed(&w->deliveries[i], ERROR_CANCELLED);
 }
 
+/* A journal that speaks of bytes behind the archive's end, as no keeper writes it: nothing would be left to
+ * read, and so nothing to compare with the digest. */
+static void test_what_is_kept_is_not_believed_without_the_digest(void **state) {
+        struct world *w = *state;
+        const size_t size = 5 * MIB, second = TAR_BLOCK + size + 2 * TAR_BLOCK;
+        struct keeper *keeper;
+        struct sha256 hash;
+        struct error e;
+
+        make_random(w, size);
+        _cleanup_free_ char *content = malloc(size);
+        memcpy(content, w->data.data, size);
+        buf_clear(&w->data);
+        tar_header(&w->data, '0', "a", NULL, size, 0644);
+        tar_data(&w->data, content, size);
+        tar_end(&w->data);
+        assert_int_equal(w->data.len, second);
+        tar_data(&w->data, content, size);
+        assert_int_equal(buf_append(&w->data, "end", 3), 0);
+        serve(w);
+        struct delivery *d = start(w, PLAN_TAR, PLAN_CODEC_NONE);
+        d->order.digest.bytes[0] ^= 1;
+        assert_int_equal(mkdirat(d->order.dir_fd, "tree", 0755), 0);
+        assert_int_equal(path_write_file(d->order.dir_fd, "tree/a", content, size, 0600, &e), 0);
+        const struct journal_head head = { .digest = d->order.digest, .size = w->data.len, .packing = PLAN_TAR };
+        assert_int_equal(keeper_new(&keeper, NULL, d->order.dir_fd, &head, &(struct keeper_start){ 0 }, &e), 0);
+        keeper_bytes(keeper, 0, w->data.data, TAR_BLOCK);
+        keeper_file(keeper, TAR_BLOCK, TAR_BLOCK + size, "tree/a", 0);
+        keeper_bytes(keeper, TAR_BLOCK + size, w->data.data + TAR_BLOCK + size, 2 * TAR_BLOCK);
+        keeper_file(keeper, second, second + size, "tree/a", 0);
+        sha256_init(&hash);
+        sha256_update(&hash, w->data.data, second + size);
+        keeper_mark(keeper, &hash);
+        assert_int_equal(keeper_finish(keeper), second + size);
+        keeper_free(keeper);
+        go(d);
+        assert_failed(d, ERROR_DATA_LOSS);
+}
+
 static void test_engine_leaves_no_descriptor(void **state) {
         struct world *w = *state;
         struct error e;
@@ -623,6 +664,7 @@ int main(void) {
                 T(test_full_disk_keeps_nothing_of_what_had_come),
                 T(test_buffered_writes_work_when_they_are_asked_for),
                 T(test_engine_that_is_freed_cancels_what_runs_and_waits),
+                T(test_what_is_kept_is_not_believed_without_the_digest),
                 T(test_engine_leaves_no_descriptor),
         };
         curl_global_init(CURL_GLOBAL_DEFAULT);

@@ -123,6 +123,22 @@ static void test_the_oldest_host_makes_room(void **state) {
         assert_int_equal(get(w, name, NOW).ranges, HOST_RANGES_UNKNOWN);
 }
 
+static void test_the_oldest_host_makes_room_wherever_it_is(void **state) {
+        struct world *w = *state;
+        char name[32];
+
+        for (unsigned i = 0; i < HOSTS_MAX; i++) { /* the later, the older */
+                snprintf(name, sizeof name, "host%u", i);
+                hosts_note_ranges(w->hosts, name, HOST_RANGES_HONOURED, NOW - i);
+        }
+        hosts_note_ranges(w->hosts, "new", HOST_RANGES_HONOURED, NOW);
+        assert_int_equal(get(w, name, NOW).ranges, HOST_RANGES_UNKNOWN);
+        for (unsigned i = 0; i < HOSTS_MAX - 1; i++) {
+                snprintf(name, sizeof name, "host%u", i);
+                assert_int_equal(get(w, name, NOW).ranges, HOST_RANGES_HONOURED);
+        }
+}
+
 static void test_list_has_the_latest_first(void **state) {
         struct host_profile *list;
         struct world *w = *state;
@@ -222,6 +238,7 @@ int main(void) {
                 T(test_what_was_learned_outlives_the_process),
                 T(test_refusals_are_forgotten_after_a_day_and_the_rest_is_not),
                 T(test_the_oldest_host_makes_room),
+                T(test_the_oldest_host_makes_room_wherever_it_is),
                 T(test_list_has_the_latest_first),
                 T(test_spoilt_file_is_refused_and_written_anew),
                 T(test_file_that_is_too_large_is_refused),

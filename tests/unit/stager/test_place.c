@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* WRAP: fsync fdatasync */
+/* WRAP: fsync fdatasync pwrite */
 /* Files of any size and with any holes, written in any pieces, against a copy in memory. */
 #include "tests/unit/test.h"
 
@@ -41,6 +41,23 @@ int __wrap_fsync(int fd) {
         flushed_mtime = st.st_mtim.tv_sec;
         flushes++;
         return __real_fsync(fd);
+}
+
+/* A file system that takes O_DIRECT at open and refuses each first write, by MiB. */
+static atomic_bool refusing;
+static atomic_uint refused;
+
+ssize_t __real_pwrite(int fd, const void *data, size_t len, off_t offset);
+ssize_t __wrap_pwrite(int fd, const void *data, size_t len, off_t offset);
+
+ssize_t __wrap_pwrite(int fd, const void *data, size_t len, off_t offset) {
+        unsigned bit = 1u << ((size_t)offset / MIB);
+
+        if (refusing && !(atomic_fetch_or(&refused, bit) & bit)) {
+                errno = EINVAL;
+                return -1;
+        }
+        return __real_pwrite(fd, data, len, offset);
 }
 
 int __wrap_fdatasync(int fd) { /* leaves mode and times to chance */
@@ -252,6 +269,26 @@ static void test_what_was_left_open_is_closed_and_gives_its_memory_back(void **s
         assert_int_equal(arena_available(w->arena, ARENA_OUTPUT), arena_segments(w->arena, ARENA_OUTPUT));
 }
 
+/* Several are under way when the first one is refused. */
+static void test_direct_writes_that_are_refused_are_written_again(void **state) {
+        struct world *w = *state;
+        static char data[MAX_SIZE];
+        struct error e;
+
+        memset(data, 7, sizeof data);
+        struct place_file *f = begin(w, "a", sizeof data, false);
+        refused = 0;
+        refusing = true;
+        assert_int_equal(place_write(f, data, sizeof data, 0, &e), 0);
+        end(f, sizeof data, false);
+        int r = placer_drain(&w->placer, &e);
+        refusing = false;
+        if (r < 0)
+                fail_msg("%s", e.text);
+        assert_int_equal(refused, 0xf);
+        assert_same(w, "a", data, sizeof data);
+}
+
 #define T(f) \
         cmocka_unit_test_setup_teardown(f, set_up_auto, tear_down), { \
 #f "/posix", f, set_up_posix, tear_down, NULL \
@@ -265,6 +302,8 @@ int main(void) {
                 T(test_a_name_that_exists_is_not_opened),
                 T(test_restart_does_not_tell_the_same_bytes_twice),
                 T(test_what_was_left_open_is_closed_and_gives_its_memory_back),
+                cmocka_unit_test_setup_teardown(test_direct_writes_that_are_refused_are_written_again, set_up_posix,
+                                                tear_down),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -229,6 +229,27 @@ static void test_wrong_byte_in_a_straight_file_is_data_loss(void **state) {
         plan_free(&p);
 }
 
+/* There are more of them than regions, and none ever finds its member. */
+static void test_large_members_without_a_place_hold_nothing_up(void **state) {
+        struct world *w = *state;
+        struct archive_plan p = plan_new();
+        static char names[REGIONS_MAX + 4][16];
+
+        for (unsigned i = 0; i < REGIONS_MAX + 4; i++) {
+                snprintf(names[i], sizeof names[i], ".wh..wh.%u", i);
+                add(w, &p, names[i], 5 * MIB);
+        }
+        add(w, &p, "last", 6 * MIB + 1);
+        tar_end(&w->data);
+        serve(w);
+        struct delivery *d = fetch(w);
+        assert_done(d);
+        assert_content(d, "tree/last", p.contents.data + p.members[REGIONS_MAX + 4].from, 6 * MIB + 1);
+        assert_int_equal(d->placed.files, 1);
+        assert_int_equal(d->placed.bytes, 6 * MIB + 1); /* what was made for the others does not count */
+        plan_free(&p);
+}
+
 /* Nobody reads it any more, nobody takes its files: nothing may wait for that. */
 static void test_archive_that_is_refused_early_is_hashed_to_its_end(void **state) {
         struct world *w = *state;
@@ -277,6 +298,7 @@ int main(void) {
                 T(test_server_without_ranges_is_read_straight_too),
                 T(test_connections_that_break_do_not_matter),
                 T(test_wrong_byte_in_a_straight_file_is_data_loss),
+                T(test_large_members_without_a_place_hold_nothing_up),
                 T(test_archive_that_is_refused_early_is_hashed_to_its_end),
                 T(test_archive_that_lies_to_the_scout_leaves_nothing),
         };
