@@ -47,7 +47,7 @@ bool regions_are_full(struct regions *g);
  */
 bool regions_add(struct regions *g, struct window *w, const struct region *what, uint64_t least,
                  struct region *ret);
-/* The region of the member at @header, once; those of members before it are given up, and their files abandoned.
+/* The region of the member at @header, once; those of members before it are given up, their files abandoned.
  * Their bytes keep coming until all segments are made. False: there is none. On the blob thread. */
 bool regions_take(struct regions *g, uint64_t header, struct region *ret);
 void regions_hold(struct regions *g, uint64_t pos); /* REGIONS_NO_HOLD: nothing is held back */

@@ -596,8 +596,11 @@ static void test_what_is_kept_is_not_believed_without_the_digest(void **state) {
         d->order.digest.bytes[0] ^= 1;
         assert_int_equal(mkdirat(d->order.dir_fd, "tree", 0755), 0);
         assert_int_equal(path_write_file(d->order.dir_fd, "tree/a", content, size, 0600, &e), 0);
-        const struct journal_head head = { .digest = d->order.digest, .size = w->data.len, .packing = PLAN_TAR };
-        assert_int_equal(keeper_new(&keeper, NULL, d->order.dir_fd, &head, &(struct keeper_start){ 0 }, &e), 0);
+        const struct journal_head head = { .digest = d->order.digest,
+                                           .size = w->data.len,
+                                           .packing = PLAN_TAR };
+        assert_int_equal(keeper_new(&keeper, NULL, d->order.dir_fd, &head, &(struct keeper_start){ 0 }, &e),
+                         0);
         keeper_bytes(keeper, 0, w->data.data, TAR_BLOCK);
         keeper_file(keeper, TAR_BLOCK, TAR_BLOCK + size, "tree/a", 0);
         keeper_bytes(keeper, TAR_BLOCK + size, w->data.data + TAR_BLOCK + size, 2 * TAR_BLOCK);

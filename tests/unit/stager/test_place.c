@@ -302,8 +302,8 @@ int main(void) {
                 T(test_a_name_that_exists_is_not_opened),
                 T(test_restart_does_not_tell_the_same_bytes_twice),
                 T(test_what_was_left_open_is_closed_and_gives_its_memory_back),
-                cmocka_unit_test_setup_teardown(test_direct_writes_that_are_refused_are_written_again, set_up_posix,
-                                                tear_down),
+                cmocka_unit_test_setup_teardown(test_direct_writes_that_are_refused_are_written_again,
+                                                set_up_posix, tear_down),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
