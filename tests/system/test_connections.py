@@ -164,7 +164,7 @@ def busy(daemon, registry, expected):
     return wait_until(lambda: expected(connections(daemon, registry)), "the connections are shared so")
 
 
-SHARED = {"connections": 12, "connectionsPerHost": 8, "memory": "256MiB", "warmShare": "25%"}
+SHARED = {"connections": 12, "connectionsPerHost": 8, "memory": "256MiB", "rangeSize": "1MiB", "warmShare": "25%"}
 
 
 def let_end(daemon, volume, *registries):
