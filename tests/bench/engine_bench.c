@@ -146,6 +146,21 @@ static uint64_t written_bytes(void) {
         return n;
 }
 
+/* The peak, of this program alone: ru_maxrss knows that of whoever has started it. */
+static double peak_mib(void) {
+        _cleanup_free_ char *line = NULL;
+        unsigned long long kib = 0;
+        size_t size = 0;
+        FILE *f = fopen("/proc/self/status", "r");
+
+        while (f && getline(&line, &size, f) > 0)
+                if (sscanf(line, "VmHWM: %llu", &kib) == 1)
+                        break;
+        if (f)
+                fclose(f);
+        return (double)kib / 1024.0;
+}
+
 static void print(struct transfer *t, const char *io, double seconds, uint64_t written) {
         struct transfer_progress p;
         struct rusage u;
@@ -158,8 +173,7 @@ static void print(struct transfer *t, const char *io, double seconds, uint64_t w
                seconds,
                (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
                    (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6,
-               (double)u.ru_maxrss / 1024.0, io, outcome.placed.bytes, outcome.placed.files, p.done,
-               p.received, p.retries,
+               peak_mib(), io, outcome.placed.bytes, outcome.placed.files, p.done, p.received, p.retries,
                outcome.placed.bytes ? (double)written / (double)outcome.placed.bytes : 0.0);
 }
 
