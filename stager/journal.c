@@ -6,10 +6,11 @@
 #include <errno.h>
 #include <string.h>
 
-#define MAGIC "msjrnl1\n"
 #define ZEROS_STEP 32u
 #define FILE_FIXED (1u + 8u + 8u + 2u)
 #define OTHER_FIXED (1u + 8u)
+
+static const char magic[] = { 'm', 's', 'j', 'r', 'n', 'l', '1', '\n' };
 
 static void put_number(char *to, uint64_t n, size_t bytes) {
         for (size_t i = 0; i < bytes; i++)
@@ -44,7 +45,7 @@ static bool has_check(const char *data, size_t len) {
 
 void journal_print_head(char ret[static JOURNAL_HEAD_SIZE], const struct journal_head *h) {
         memset(ret, 0, JOURNAL_HEAD_SIZE);
-        memcpy(ret, MAGIC, 8);
+        memcpy(ret, magic, sizeof magic);
         memcpy(ret + 8, h->digest.bytes, 32);
         put_number(ret + 40, h->size, 8);
         ret[48] = (char)h->packing;
