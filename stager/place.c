@@ -463,7 +463,10 @@ int place_end(struct place_file *f, const struct place_end *end, struct error *e
 int placer_drain(struct placer *p, struct error *e) {
         for (struct place_file *f = p->files; f; f = f->next)
                 wait_written(f);
-        return reap(p, e);
+        int r = reap(p, e);
+        for (const struct place_file *f = p->files; f && r == 0; f = f->next)
+                assert(!f->ended); /* it would be incomplete, and nobody would know */
+        return r;
 }
 
 int place_open_straight(struct place_file **ret, struct placer *p, int parent_fd, const char *name,
