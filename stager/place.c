@@ -469,22 +469,28 @@ int placer_drain(struct placer *p, struct error *e) {
         return r;
 }
 
-int place_open_straight(struct place_file **ret, struct placer *p, int parent_fd, const char *name,
-                        uint64_t size, struct error *e) {
-        const struct place_file as = { .size = size, .large = true, .allocate = true, .claimed = true };
+/* All of it is claimed and allocated at once. */
+static int open_claimed(struct place_file **ret, struct placer *p, int parent_fd, const char *name,
+                        const struct place_file *as, struct error *e) {
         struct place_file *f;
-        int r = claim(p, size, e);
+        int r = claim(p, as->size, e);
 
+        if (r == 0)
+                r = open_file(&f, p, parent_fd, name, as, e);
         if (r < 0)
                 return r;
-        r = open_file(&f, p, parent_fd, name, &as, e);
-        if (r < 0)
-                return r;
-        r = allocate(f, size, e);
+        r = allocate(f, as->size, e);
         if (r < 0)
                 return r; /* placer_restart() closes it */
         *ret = f;
         return 0;
+}
+
+int place_open_straight(struct place_file **ret, struct placer *p, int parent_fd, const char *name,
+                        uint64_t size, struct error *e) {
+        const struct place_file as = { .size = size, .large = true, .allocate = true, .claimed = true };
+
+        return open_claimed(ret, p, parent_fd, name, &as, e);
 }
 
 int place_open_kept(struct place_file **ret, struct placer *p, int parent_fd, const char *name, uint64_t size,
@@ -496,18 +502,8 @@ int place_open_kept(struct place_file **ret, struct placer *p, int parent_fd, co
                                        .claimed = true,
                                        .kept = true,
                                        .reached = kept };
-        struct place_file *f;
-        int r = claim(p, size, e);
 
-        if (r < 0)
-                return r;
-        r = open_file(&f, p, parent_fd, name, &as, e);
-        if (r < 0)
-                return r;
-        r = allocate(f, size, e);
-        if (r == 0)
-                *ret = f;
-        return r;
+        return open_claimed(ret, p, parent_fd, name, &as, e);
 }
 
 int placer_keep(struct placer *p, uint64_t bytes, struct error *e) {
