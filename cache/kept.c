@@ -128,6 +128,7 @@ bool cache_kept_add(struct cache *c, const char *name) {
         return true;
 }
 
+/* Lock held. */
 static struct cache_kept *unlink_kept(struct cache_kept **at) {
         struct cache_kept *k = *at;
 
@@ -136,14 +137,18 @@ static struct cache_kept *unlink_kept(struct cache_kept **at) {
         return k;
 }
 
-void cache_kept_take(struct cache *c, const char *name) {
+/* NULL: there is none of that name. */
+static struct cache_kept *unlink_name(struct cache *c, const char *name) {
         LOCK_SCOPE(&c->lock);
 
         for (struct cache_kept **at = &c->kept; *at; at = &(*at)->next)
-                if (strcmp((*at)->name, name) == 0) {
-                        free(unlink_kept(at));
-                        return;
-                }
+                if (strcmp((*at)->name, name) == 0)
+                        return unlink_kept(at);
+        return NULL;
+}
+
+void cache_kept_take(struct cache *c, const char *name) {
+        free(unlink_name(c, name));
 }
 
 uint64_t cache_kept_bytes(struct cache *c, bool held) {
@@ -217,18 +222,10 @@ static bool find_oldest(struct cache *c, bool held, char name[static CACHE_STAGI
 
 static int drop_name(struct cache *c, const char *name, const char *why, struct error *e) {
         char hex[DIGEST_HEX_SIZE];
-        struct cache_kept *found = NULL;
 
         snprintf(hex, sizeof hex, "%s", name);
         CACHE_GUARD_SCOPE(c, CACHE_GUARD_LAYER, hex);
-        {
-                LOCK_SCOPE(&c->lock);
-                for (struct cache_kept **at = &c->kept; *at && !found; at = found ? at : &(*at)->next)
-                        if (strcmp((*at)->name, name) == 0) {
-                                found = unlink_kept(at);
-                                break;
-                        }
-        }
+        struct cache_kept *found = unlink_name(c, name);
         return found ? discard(c, found, why, e) : 0; /* else somebody goes on with it */
 }
 

@@ -189,7 +189,8 @@ static bool extend(struct fetch *f, size_t n, size_t limit) {
                 n = FETCH_MAX_RANGE_SEGMENTS;
         if (n > most)
                 n = (size_t)most;
-        if (!arena_take(f->arena, segments, n, &f->held, limit))
+        /* Segments that are taken and given back would wake others for nothing, and they us. */
+        if (regions_are_held(f->regions, f->window) || !arena_take(f->arena, segments, n, &f->held, limit))
                 return false;
         while (used < n && window_next(f->window) < f->size &&
                regions_extend(f->regions, f->window, segments[used]))
@@ -372,11 +373,12 @@ static int64_t backoff_ms(unsigned tries) {
         return time_jitter(wait); /* many nodes see the same failure */
 }
 
-/* A probe that fails is not worth much trouble: the bulk will say what is wrong. */
+/* A probe that fails is not worth much trouble: the bulk, which waits for it, will say what is wrong. */
 static void probe_ended(struct fetch *f, const struct fetch_end *end) {
         struct range *r = &f->probe.range;
 
-        if (r->pos == r->end || end->verdict == OCI_VERDICT_FATAL || ++r->tries >= FETCH_PROBE_TRIES) {
+        if (r->pos == r->end || end->verdict == OCI_VERDICT_FATAL || ++r->tries >= FETCH_PROBE_TRIES ||
+            end->wait_ms > BACKOFF_MAX_MS) {
                 end_probe(f, r->pos == r->end);
                 return;
         }

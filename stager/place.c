@@ -463,25 +463,34 @@ int place_end(struct place_file *f, const struct place_end *end, struct error *e
 int placer_drain(struct placer *p, struct error *e) {
         for (struct place_file *f = p->files; f; f = f->next)
                 wait_written(f);
-        return reap(p, e);
+        int r = reap(p, e);
+        for (const struct place_file *f = p->files; f && r == 0; f = f->next)
+                assert(!f->ended); /* it would be incomplete, and nobody would know */
+        return r;
+}
+
+/* All of it is claimed and allocated at once. */
+static int open_claimed(struct place_file **ret, struct placer *p, int parent_fd, const char *name,
+                        const struct place_file *as, struct error *e) {
+        struct place_file *f;
+        int r = claim(p, as->size, e);
+
+        if (r == 0)
+                r = open_file(&f, p, parent_fd, name, as, e);
+        if (r < 0)
+                return r;
+        r = allocate(f, as->size, e);
+        if (r < 0)
+                return r; /* placer_restart() closes it */
+        *ret = f;
+        return 0;
 }
 
 int place_open_straight(struct place_file **ret, struct placer *p, int parent_fd, const char *name,
                         uint64_t size, struct error *e) {
         const struct place_file as = { .size = size, .large = true, .allocate = true, .claimed = true };
-        struct place_file *f;
-        int r = claim(p, size, e);
 
-        if (r < 0)
-                return r;
-        r = open_file(&f, p, parent_fd, name, &as, e);
-        if (r < 0)
-                return r;
-        r = allocate(f, size, e);
-        if (r < 0)
-                return r; /* placer_restart() closes it */
-        *ret = f;
-        return 0;
+        return open_claimed(ret, p, parent_fd, name, &as, e);
 }
 
 int place_open_kept(struct place_file **ret, struct placer *p, int parent_fd, const char *name, uint64_t size,
@@ -493,18 +502,8 @@ int place_open_kept(struct place_file **ret, struct placer *p, int parent_fd, co
                                        .claimed = true,
                                        .kept = true,
                                        .reached = kept };
-        struct place_file *f;
-        int r = claim(p, size, e);
 
-        if (r < 0)
-                return r;
-        r = open_file(&f, p, parent_fd, name, &as, e);
-        if (r < 0)
-                return r;
-        r = allocate(f, size, e);
-        if (r == 0)
-                *ret = f;
-        return r;
+        return open_claimed(ret, p, parent_fd, name, &as, e);
 }
 
 int placer_keep(struct placer *p, uint64_t bytes, struct error *e) {

@@ -98,6 +98,14 @@ static const struct region *at_or_behind(const struct regions *g, uint64_t pos) 
         return NULL;
 }
 
+bool regions_are_held(struct regions *g, struct window *w) {
+        LOCK_SCOPE(&g->lock);
+        uint64_t pos = window_next(w);
+
+        forget(g, pos);
+        return pos >= g->hold;
+}
+
 bool regions_extend(struct regions *g, struct window *w, struct segment *s) {
         LOCK_SCOPE(&g->lock);
         uint64_t pos = window_next(w), end = pos + SEGMENT_SIZE;

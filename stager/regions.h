@@ -52,5 +52,6 @@ bool regions_add(struct regions *g, struct window *w, const struct region *what,
 bool regions_take(struct regions *g, uint64_t header, struct region *ret);
 void regions_hold(struct regions *g, uint64_t pos); /* REGIONS_NO_HOLD: nothing is held back */
 
+bool regions_are_held(struct regions *g, struct window *w); /* no segment can be made now */
 /* Puts @s at the window's end, cut where it has to be. False: everything from there on is held back. */
 bool regions_extend(struct regions *g, struct window *w, struct segment *s);

@@ -96,6 +96,67 @@ static void assert_failed(struct world *w) {
         assert_null(ask(w, &wide));
 }
 
+/* ---- probes ---- */
+
+static void end_after(struct world *w, struct range *r, int64_t wait_ms) {
+        const struct fetch_end end = {
+                .verdict = OCI_VERDICT_RETRY, .throttled = true, .wait_ms = wait_ms, .now_ms = w->now
+        };
+        struct error e;
+
+        error_set(&e, ERROR_UNAVAILABLE, "not now");
+        fetch_ended(&w->fetch, r, &end, &e);
+}
+
+static void assert_news(struct world *w) {
+        const void *data;
+        size_t len;
+        struct error e;
+
+        assert_int_equal(window_try_read(&w->window, WINDOW_CONTENT, &data, &len, &e), WINDOW_NEWS);
+        assert_false(fetch_is_probing(&w->fetch));
+}
+
+static void test_probe_goes_first_and_brings_its_bytes(void **state) {
+        struct world *w = *state;
+        const char *got;
+
+        fetch_probe(&w->fetch, 3 * SEGMENT_SIZE);
+        struct range *r = ask(w, &wide);
+        assert_int_equal(r->pos, 3 * SEGMENT_SIZE);
+        assert_int_equal(fetch_probed(&w->fetch, 3 * SEGMENT_SIZE, &got), 0);
+        assert_int_equal(ask(w, &wide)->pos, 0);
+        give(w, &wide, r, r->pos, FETCH_PROBE_SIZE);
+        end_by(w, r, OCI_VERDICT_OK, false);
+        assert_news(w);
+        assert_int_equal(fetch_probed(&w->fetch, 3 * SEGMENT_SIZE + 512, &got), FETCH_PROBE_SIZE - 512);
+        assert_memory_equal(got, w->data + 3 * SEGMENT_SIZE + 512, FETCH_PROBE_SIZE - 512);
+}
+
+static void test_probe_is_given_up_after_a_few_tries(void **state) {
+        struct world *w = *state;
+
+        fetch_probe(&w->fetch, 3 * SEGMENT_SIZE);
+        for (unsigned i = 0; i < FETCH_PROBE_TRIES; i++) {
+                assert_true(fetch_is_probing(&w->fetch));
+                struct range *r = &w->fetch.probe.range;
+                w->now = r->not_before_ms;
+                assert_ptr_equal(ask(w, &wide), r);
+                end_by(w, r, OCI_VERDICT_RETRY, false);
+        }
+        assert_news(w);
+        assert_false(w->fetch.failed);
+}
+
+/* The bulk is held back behind it. */
+static void test_probe_does_not_wait_for_as_long_as_a_host_asks(void **state) {
+        struct world *w = *state;
+
+        fetch_probe(&w->fetch, 3 * SEGMENT_SIZE);
+        end_after(w, ask(w, &wide), 60000);
+        assert_news(w);
+}
+
 /* ---- ranges ---- */
 
 static void test_ranges_follow_each_other_while_the_share_lasts(void **state) {
@@ -535,6 +596,9 @@ static void test_stream_that_comes_no_further_is_given_up(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
+                T(test_probe_goes_first_and_brings_its_bytes),
+                T(test_probe_is_given_up_after_a_few_tries),
+                T(test_probe_does_not_wait_for_as_long_as_a_host_asks),
                 T(test_ranges_follow_each_other_while_the_share_lasts),
                 T(test_rest_of_the_first_segment_is_asked_for_first),
                 T(test_broken_range_goes_on_at_the_byte_reached),

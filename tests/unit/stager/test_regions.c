@@ -132,9 +132,12 @@ static void test_nothing_is_made_behind_a_hold(void **state) {
 
         regions_hold(&w->regions, MIB + 512);
         expect(w, 0, MIB, NULL, 0);
+        assert_false(regions_are_held(&w->regions, &w->window));
         expect(w, MIB, 512, NULL, 0);
+        assert_true(regions_are_held(&w->regions, &w->window));
         assert_null(extend(w));
         regions_hold(&w->regions, REGIONS_NO_HOLD);
+        assert_false(regions_are_held(&w->regions, &w->window));
         expect(w, MIB + 512, MIB, NULL, 0);
 }
 
