@@ -40,6 +40,7 @@ struct place_file {
         bool large;              /* goes through segments */
         bool allocate;           /* fallocate() ahead of the writes */
         bool ended;              /* nothing more is written; it is closed when `pending` is 0 */
+        bool abandoned;          /* likewise, as it is */
         struct place_end end;    /* once it has ended */
         uint64_t size;           /* expected */
         uint64_t allocated;      /* bytes from the start that fallocate() has given */
@@ -352,9 +353,11 @@ static int reap(struct placer *p, struct error *e) {
                 next = f->next;
                 {
                         LOCK_SCOPE(&p->lock);
-                        done = f->ended && f->pending == 0 && f->awaited == 0;
+                        done = (f->ended || f->abandoned) && f->pending == 0 && f->awaited == 0;
                 }
-                if (done)
+                if (done && f->abandoned)
+                        file_free(f);
+                else if (done)
                         r = file_close(f, e);
         }
         return r;
@@ -472,8 +475,10 @@ int place_open_straight(struct place_file **ret, struct placer *p, int parent_fd
                         uint64_t size, struct error *e) {
         const struct place_file as = { .size = size, .large = true, .allocate = true, .claimed = true };
         struct place_file *f;
-        int r = claim(p, size, e);
+        int r = reap(p, e);
 
+        if (r == 0)
+                r = claim(p, size, e);
         if (r < 0)
                 return r;
         r = open_file(&f, p, parent_fd, name, &as, e);
@@ -537,4 +542,5 @@ void place_segment(struct segment *s) {
 
 void place_abandon(struct place_file *f) {
         f->placer->claimed -= f->size;
+        f->abandoned = true;
 }
