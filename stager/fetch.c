@@ -28,6 +28,7 @@
 #define REFUSED_FIRST_MS 20 /* of a range that a host did not bear besides our others, the second time */
 #define REFUSED_MAX 6u
 #define SERVER_WAIT_MAX_MS (120 * 1000) /* no Retry-After makes us wait for longer */
+#define PROBE_WAIT_MAX_MS 1000          /* nor a probe for this: the bulk is held back meanwhile */
 
 void fetch_init(struct fetch *f, struct arena *a, struct window *w, struct regions *g, struct oci_blob *b,
                 uint64_t size) {
@@ -376,7 +377,8 @@ static int64_t backoff_ms(unsigned tries) {
 static void probe_ended(struct fetch *f, const struct fetch_end *end) {
         struct range *r = &f->probe.range;
 
-        if (r->pos == r->end || end->verdict == OCI_VERDICT_FATAL || ++r->tries >= FETCH_PROBE_TRIES) {
+        if (r->pos == r->end || end->verdict == OCI_VERDICT_FATAL || end->wait_ms > PROBE_WAIT_MAX_MS ||
+            ++r->tries >= FETCH_PROBE_TRIES) {
                 end_probe(f, r->pos == r->end);
                 return;
         }

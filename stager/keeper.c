@@ -104,7 +104,7 @@ static void add(struct keeper *k, const struct piece *as, const void *data, size
 
         if (k->ended || as->to <= k->covered)
                 return;
-        p = as->from == k->covered && len <= PENDING_MAX - k->pending ? malloc(sizeof *p + len) : NULL;
+        p = as->from == k->covered && k->pending + len <= PENDING_MAX ? malloc(sizeof *p + len) : NULL;
         if (!p) {
                 end(k);
                 return;

@@ -28,6 +28,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define BLOCK ((size_t)4096)
 #define MAX_OPEN 32u /* files with writes under way */
@@ -491,6 +492,17 @@ int place_open_straight(struct place_file **ret, struct placer *p, int parent_fd
         return 0;
 }
 
+/* It may have been left longer than it is going to be. */
+static int cut_kept(const struct place_file *f, struct error *e) {
+        struct stat st;
+
+        if (fstat(f->fd, &st) < 0)
+                return error_errno(e, errno, "look at what was kept of a file");
+        if ((uint64_t)st.st_size > f->size && ftruncate(f->fd, (off_t)f->size) < 0)
+                return error_errno(e, errno, "set the size of a file");
+        return 0;
+}
+
 int place_open_kept(struct place_file **ret, struct placer *p, int parent_fd, const char *name, uint64_t size,
                     uint64_t kept, struct error *e) {
         bool large = p->reactor && size >= PLACE_SMALL;
@@ -508,7 +520,9 @@ int place_open_kept(struct place_file **ret, struct placer *p, int parent_fd, co
         r = open_file(&f, p, parent_fd, name, &as, e);
         if (r < 0)
                 return r;
-        r = allocate(f, size, e);
+        r = cut_kept(f, e);
+        if (r == 0)
+                r = allocate(f, size, e);
         if (r == 0)
                 *ret = f;
         return r;
