@@ -109,7 +109,7 @@ static void add(struct keeper *k, const struct piece *as, const void *data, size
 
         if (k->ended || as->to <= k->covered)
                 return;
-        p = as->from == k->covered && len <= PENDING_MAX - k->pending ? malloc(sizeof *p + len) : NULL;
+        p = as->from == k->covered && k->pending + len <= PENDING_MAX ? malloc(sizeof *p + len) : NULL;
         if (!p) {
                 end(k, as->from == k->covered ? "there is too much between two marks" : "there is a gap");
                 return;

@@ -28,6 +28,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define BLOCK ((size_t)4096)
 #define MAX_OPEN 32u /* files with writes under way */
@@ -39,6 +40,7 @@ struct place_file {
         bool large;              /* goes through segments */
         bool allocate;           /* fallocate() ahead of the writes */
         bool ended;              /* nothing more is written; it is closed when `pending` is 0 */
+        bool abandoned;          /* likewise, as it is */
         struct place_end end;    /* once it has ended */
         uint64_t size;           /* expected */
         uint64_t allocated;      /* bytes from the start that fallocate() has given */
@@ -350,9 +352,11 @@ static int reap(struct placer *p, struct error *e) {
                 next = f->next;
                 {
                         LOCK_SCOPE(&p->lock);
-                        done = f->ended && f->pending == 0 && f->awaited == 0;
+                        done = (f->ended || f->abandoned) && f->pending == 0 && f->awaited == 0;
                 }
-                if (done)
+                if (done && f->abandoned)
+                        file_free(f);
+                else if (done)
                         r = file_close(f, e);
         }
         return r;
@@ -469,17 +473,32 @@ int placer_drain(struct placer *p, struct error *e) {
         return r;
 }
 
+/* It may have been left longer than it is going to be. */
+static int cut_kept(const struct place_file *f, struct error *e) {
+        struct stat st;
+
+        if (fstat(f->fd, &st) < 0)
+                return error_errno(e, errno, "look at what was kept of a file");
+        if ((uint64_t)st.st_size > f->size && ftruncate(f->fd, (off_t)f->size) < 0)
+                return error_errno(e, errno, "set the size of a file");
+        return 0;
+}
+
 /* All of it is claimed and allocated at once. */
 static int open_claimed(struct place_file **ret, struct placer *p, int parent_fd, const char *name,
                         const struct place_file *as, struct error *e) {
         struct place_file *f;
-        int r = claim(p, as->size, e);
+        int r = reap(p, e);
 
+        if (r == 0)
+                r = claim(p, as->size, e);
         if (r == 0)
                 r = open_file(&f, p, parent_fd, name, as, e);
         if (r < 0)
                 return r;
-        r = allocate(f, as->size, e);
+        r = as->kept ? cut_kept(f, e) : 0;
+        if (r == 0)
+                r = allocate(f, as->size, e);
         if (r < 0)
                 return r; /* placer_restart() closes it */
         *ret = f;
@@ -534,4 +553,5 @@ void place_segment(struct segment *s) {
 
 void place_abandon(struct place_file *f) {
         f->placer->claimed -= f->size;
+        f->abandoned = true;
 }

@@ -84,4 +84,5 @@ uint64_t place_size(const struct place_file *f);         /* as it was opened wit
 void place_expect(struct place_file *f, uint64_t bytes); /* more will come in segments */
 /* Writes @s, which is full, to its file; holds a reference until that is done. Any thread. */
 void place_segment(struct segment *s);
-void place_abandon(struct place_file *f); /* not wanted after all; it is closed by placer_restart() */
+void place_abandon(
+    struct place_file *f); /* not wanted after all; it is closed once nothing more comes for it */

@@ -45,11 +45,11 @@ static int64_t skip(void *userdata, uint64_t len, struct error *e) {
         return n;
 }
 
-static int adopt(void *userdata, struct unpack_adopted *ret, uint64_t header, uint64_t size, int parent_fd,
+static int adopt(void *userdata, struct unpack_adopted *ret, uint64_t data, uint64_t size, int parent_fd,
                  const char *name, struct error *e) {
         const struct record *r = userdata;
 
-        return r->inner.adopt(r->inner.userdata, ret, header, size, parent_fd, name, e);
+        return r->inner.adopt(r->inner.userdata, ret, data, size, parent_fd, name, e);
 }
 
 static void placed(void *userdata, uint64_t data, uint64_t size, const char *path) {

@@ -67,22 +67,17 @@ static void forget(struct regions *g, uint64_t held) {
         memmove(g->all, g->all + n, g->n * sizeof *g->all);
 }
 
-bool regions_take(struct regions *g, uint64_t header, struct region *ret) {
+bool regions_take(struct regions *g, uint64_t data, struct region *ret) {
         LOCK_SCOPE(&g->lock);
-        bool found = false;
 
-        for (size_t i = 0; i < g->n && g->all[i].header <= header; i++) {
+        for (size_t i = 0; i < g->n && g->all[i].data <= data; i++) {
                 if (g->all[i].taken)
                         continue;
                 g->all[i].taken = true;
-                if (g->all[i].header == header) {
-                        *ret = g->all[i];
-                        found = true;
-                } else {
-                        place_abandon(g->all[i].file);
-                }
+                *ret = g->all[i];
+                return true;
         }
-        return found;
+        return false;
 }
 
 void regions_hold(struct regions *g, uint64_t pos) {

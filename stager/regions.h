@@ -22,7 +22,7 @@ struct place_file;
 struct region {
         uint64_t from, to; /* of the blob */
         uint64_t offset;   /* of the byte `from` in the file; a multiple of SEGMENT_SIZE */
-        uint64_t header;   /* where in the blob the member begins that the file is; of a raw blob 0 */
+        uint64_t data;     /* where in the blob the file's first byte is; of a raw blob 0 */
         struct place_file *file;
         unsigned serial; /* the caller's */
         bool taken;      /* the file has found its member; or it is not going to be looked for */
@@ -47,9 +47,9 @@ bool regions_are_full(struct regions *g);
  */
 bool regions_add(struct regions *g, struct window *w, const struct region *what, uint64_t least,
                  struct region *ret);
-/* The region of the member at @header, once; those of members before it are given up, their files abandoned.
- * Their bytes keep coming until all segments are made. False: there is none. On the blob thread. */
-bool regions_take(struct regions *g, uint64_t header, struct region *ret);
+/* The next region, once, of a file that begins at @data or before; their bytes keep coming until all segments
+ * are made. False: there is none. */
+bool regions_take(struct regions *g, uint64_t data, struct region *ret);
 void regions_hold(struct regions *g, uint64_t pos); /* REGIONS_NO_HOLD: nothing is held back */
 
 bool regions_are_held(struct regions *g, struct window *w); /* no segment can be made now */

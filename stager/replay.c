@@ -199,18 +199,15 @@ static int adopt_kept(struct replay *r, struct unpack_adopted *ret, const struct
         return result < 0 ? result : 1;
 }
 
-static int adopt(void *userdata, struct unpack_adopted *ret, uint64_t header, uint64_t size, int parent_fd,
+static int adopt(void *userdata, struct unpack_adopted *ret, uint64_t data, uint64_t size, int parent_fd,
                  const char *name, struct error *e) {
         struct replay *r = userdata;
         const struct unpack_source *after = r->order.after;
-        struct replay_last l = {
-                .header = header, .data = r->pos, .size = size, .parent_fd = parent_fd, .name = name
-        };
+        struct replay_last l = { .data = r->pos, .size = size, .parent_fd = parent_fd, .name = name };
         int result = r->arrived ? 0 : look(r, e);
 
         if (r->arrived || result == 0)
-                return after->adopt ? after->adopt(after->userdata, ret, header, size, parent_fd, name, e)
-                                    : 0;
+                return after->adopt ? after->adopt(after->userdata, ret, data, size, parent_fd, name, e) : 0;
         if (result < 0 || r->entry.kind != JOURNAL_FILE || r->used > 0 || r->entry.offset > 0 || size == 0)
                 return result < 0 ? result : 0;
         l.kept = r->order.upto - r->pos;

@@ -22,8 +22,8 @@
 
 /* The file that reaches to the end of what is kept, or beyond it. */
 struct replay_last {
-        uint64_t header, data, size; /* of the member */
-        uint64_t kept;               /* bytes of it that are there: all, or whole blocks */
+        uint64_t data, size; /* of the member */
+        uint64_t kept;       /* bytes of it that are there: all, or whole blocks */
         int parent_fd;
         const char *name; /* in it; it is there already */
 };

@@ -53,9 +53,7 @@ static void let_go(struct survey *s) {
 /* A file and a region for the member at hand; 0: not now. */
 static int add_region(struct survey *s, struct error *e) {
         const struct scout_member *m = &s->found;
-        struct region r = {
-                .from = m->data, .to = m->data + m->size, .header = m->header, .serial = s->made
-        };
+        struct region r = { .from = m->data, .to = m->data + m->size, .data = m->data, .serial = s->made };
         file_name name;
 
         if (regions_are_full(s->fetch->regions)) {
@@ -136,25 +134,35 @@ int survey_go_on(struct survey *s, struct error *e) {
 }
 
 void survey_stop(struct survey *s) {
-        struct region none;
-
         s->over = true;
-        (void)regions_take(s->fetch->regions, UINT64_MAX, &none);
         let_go(s);
 }
 
-int survey_adopt(struct place_file **ret, uint64_t *ret_from, struct survey *s, uint64_t header,
-                 uint64_t size, int parent_fd, const char *name, struct error *e) {
+/* @r was made for what is no member after all. */
+static void drop_region(const struct survey *s, const struct region *r) {
+        file_name name;
+
+        place_abandon(r->file);
+        (void)unlinkat(s->dir_fd, name_of(name, r->serial), 0);
+}
+
+/*
+ * Not only where the header is has to be right, and the size, but where the data are: a host may answer a probe
+ * with other bytes than it sends later.
+ */
+int survey_adopt(struct place_file **ret, uint64_t *ret_from, struct survey *s, uint64_t data, uint64_t size,
+                 int parent_fd, const char *name, struct error *e) {
         struct region r;
         file_name old;
 
-        if (s->found.header <= header)
+        if (s->found.data <= data)
                 s->has_found = false; /* too late for it */
-        if (!regions_take(s->fetch->regions, header, &r))
-                return 0;
-        if (place_size(r.file) != size) {
-                place_abandon(r.file);
-                return 0;
+        for (;;) {
+                if (!regions_take(s->fetch->regions, data, &r))
+                        return 0;
+                if (r.data == data && place_size(r.file) == size)
+                        break;
+                drop_region(s, &r);
         }
         if (renameat(s->dir_fd, name_of(old, r.serial), parent_fd, name) < 0)
                 return path_make_failed(parent_fd, errno, e, "create %s", name);
@@ -162,6 +170,14 @@ int survey_adopt(struct place_file **ret, uint64_t *ret_from, struct survey *s, 
         *ret = r.file;
         *ret_from = r.offset;
         return 1;
+}
+
+void survey_give_up(struct survey *s) {
+        struct region r;
+
+        survey_stop(s);
+        while (regions_take(s->fetch->regions, UINT64_MAX, &r))
+                drop_region(s, &r);
 }
 
 void survey_end(struct survey *s) {

@@ -134,11 +134,11 @@ static int64_t skip_plain(void *userdata, uint64_t len, struct error *e) {
         return intake_skip(&a->intake, len, e);
 }
 
-static int adopt_plain(void *userdata, struct unpack_adopted *ret, uint64_t header, uint64_t size,
+static int adopt_plain(void *userdata, struct unpack_adopted *ret, uint64_t data, uint64_t size,
                        int parent_fd, const char *name, struct error *e) {
         struct attempt *a = userdata;
 
-        return survey_adopt(&ret->file, &ret->from, &a->survey, header, size, parent_fd, name, e);
+        return survey_adopt(&ret->file, &ret->from, &a->survey, data, size, parent_fd, name, e);
 }
 
 /* The archive at a registry or in a layout, from where what was kept ends. */
@@ -157,7 +157,7 @@ static int go_on_with(void *userdata, struct unpack_adopted *ret, const struct r
         struct attempt *a = userdata;
         struct transfer *t = a->transfer;
         uint64_t end = l->data + l->size;
-        struct region r = { .from = l->data, .to = end, .header = l->header, .taken = true };
+        struct region r = { .from = l->data, .to = end, .data = l->data, .taken = true };
 
         a->header = (end + SCOUT_BLOCK - 1) / SCOUT_BLOCK * SCOUT_BLOCK;
         if (l->kept == l->size)
@@ -205,8 +205,8 @@ static int unpack_plain(struct attempt *a, int tree_fd, struct unpack_result *re
         record_init(&record, a->keep.keeper, &source);
         source = record_source(&record);
         r = unpack_tar(ret, tree_fd, &a->transfer->placer, &source, &a->notes, e);
-        if (r == 0 && a->intake.survey)
-                survey_stop(&a->survey);
+        if (r == 0 && a->survey.fetch) /* it has begun */
+                survey_give_up(&a->survey);
         return r;
 }
 

@@ -48,7 +48,8 @@ struct unpack {
         uint64_t disk;  /* its size */
         uint64_t sizes; /* of the files so far, holes included; at most that */
         unsigned members;
-        bool markers; /* there are link markers */
+        bool markers;     /* there are link markers */
+        uint64_t adopted; /* end of the data of the last member that was adopted */
         struct unpack_notes *notes;
         struct unpack_result result;
 };
@@ -270,20 +271,22 @@ static int open_new(struct unpack *u, const struct member *m, uint64_t size, boo
 static int open_member(struct unpack *u, const struct member *m, uint64_t size, struct unpack_adopted *ret,
                        struct error *e) {
         bool sparse = archive_entry_sparse_count(m->entry) > 0;
-        int64_t header = archive_read_header_position(u->archive);
+        uint64_t data = (uint64_t)archive_filter_bytes(u->archive, 0);
         const struct unpack_source *s = u->source;
         int r = 0;
 
         *ret = (struct unpack_adopted){ .from = UINT64_MAX };
-        if (s->adopt && !sparse && header >= 0 && size > 0 && size >= s->adopt_min) {
+        if (s->adopt && !sparse && size > 0 && size >= s->adopt_min) {
                 r = remove_old(u, m, e);
                 if (r == 0)
-                        r = s->adopt(s->userdata, ret, (uint64_t)header, size, m->parent_fd, m->name, e);
+                        r = s->adopt(s->userdata, ret, data, size, m->parent_fd, m->name, e);
+                if (r > 0)
+                        u->adopted = data + size;
         }
         if (r == 0)
                 r = open_new(u, m, size, sparse, &ret->file, e);
         if (r >= 0 && s->placed && !sparse && size > 0)
-                s->placed(s->userdata, (uint64_t)archive_filter_bytes(u->archive, 0), size, m->path);
+                s->placed(s->userdata, data, size, m->path);
         return r < 0 ? r : 0;
 }
 
@@ -505,14 +508,23 @@ static int unpack_member(struct unpack *u, struct archive_entry *entry, struct e
         return make_member(u, &m, kind, e);
 }
 
+/* The archive does not tell how many bytes of a member it has, only where the next one begins. A file that was
+ * made ahead has taken all bytes of its size from the archive. */
+static int check_adopted(const struct unpack *u, struct error *e) {
+        if ((uint64_t)archive_read_header_position(u->archive) >= u->adopted)
+                return 0;
+        return error_set(e, ERROR_INVALID, "the archive has fewer bytes of its member %u than had been seen",
+                         u->members);
+}
+
 static int unpack_members(struct unpack *u, struct error *e) {
         struct archive_entry *entry;
 
         for (;;) {
-                int r = archive_read_next_header(u->archive, &entry);
+                int r = archive_read_next_header(u->archive, &entry), adopted = check_adopted(u, e);
 
-                if (r == ARCHIVE_EOF)
-                        return 0;
+                if (r == ARCHIVE_EOF || (r != ARCHIVE_FATAL && adopted < 0))
+                        return adopted;
                 if (r != ARCHIVE_OK && !(r == ARCHIVE_WARN && is_harmless(u->archive)))
                         return archive_failed(u, e);
                 if (++u->members > UNPACK_MAX_MEMBERS)

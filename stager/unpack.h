@@ -27,9 +27,9 @@ struct unpack_source {
         /* Both are NULL if the source cannot. Passes over the next bytes, at most @len, and says how many. */
         int64_t (*skip)(void *userdata, uint64_t len, struct error *e);
         /* Gives @name in @parent_fd, where nothing has it, to the file that is being made, or was, for the
-         * member of @size bytes whose first block lies at @header of the stream: 1; 0: there is none. */
-        int (*adopt)(void *userdata, struct unpack_adopted *ret, uint64_t header, uint64_t size,
-                     int parent_fd, const char *name, struct error *e);
+         * member of @size bytes whose first byte lies at @data of the stream: 1; 0: there is none. */
+        int (*adopt)(void *userdata, struct unpack_adopted *ret, uint64_t data, uint64_t size, int parent_fd,
+                     const char *name, struct error *e);
         uint64_t adopt_min; /* of members of fewer bytes it is not asked */
         /* May be NULL. Is told that @size bytes of the stream from @data on are those of the file @path in
          * the tree, as they are. They have not been asked for yet, and nothing before them will be. */

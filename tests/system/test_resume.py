@@ -204,6 +204,17 @@ def test_kept_bytes_that_changed_on_the_disk_are_fetched_again(world, kind):
     assert resumed(daemon) < 40 * MIB, "from there on nothing was kept"
 
 
+@pytest.mark.parametrize("kind", ["raw", "one-file"])
+def test_kept_files_that_grew_are_cut(world, kind):
+    registry, daemon = world
+    cut_at(registry, daemon, registry.ref(kind), 100 * MIB)
+    for path in [p for pattern in ("*/blob", "*/tree/**/*") for p in kept(daemon, pattern)]:
+        with open(path, "r+b") as f:
+            f.truncate(2 * SIZE)
+    daemon.start()
+    assert is_right(daemon, registry, kind)
+
+
 @pytest.mark.parametrize("how", ["empty", "cut", "changed", "zeros", "no-file"])
 @pytest.mark.parametrize("kind", ["raw", "large-files"])
 def test_a_damaged_journal_costs_no_more_than_what_was_kept(world, kind, how):

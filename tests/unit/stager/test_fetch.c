@@ -594,6 +594,28 @@ static void test_stream_that_comes_no_further_is_given_up(void **state) {
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
+/* The bulk is held back as long as a probe is under way. */
+static void test_probe_does_not_wait_for_long(void **state) {
+        struct world *w = *state;
+        const struct {
+                int64_t wait_ms;
+                bool again;
+        } cases[] = { { 0, true }, { 500, true }, { 30000, false } };
+
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                fetch_probe(&w->fetch, 4 * SEGMENT_SIZE);
+                struct range *r = ask(w, &wide);
+                assert_int_equal(r->pos, 4 * SEGMENT_SIZE);
+                fetch_ended(&w->fetch, r,
+                            &(struct fetch_end){ .verdict = OCI_VERDICT_RETRY,
+                                                 .throttled = true,
+                                                 .wait_ms = cases[i].wait_ms,
+                                                 .now_ms = w->now },
+                            NULL);
+                assert_int_equal(fetch_is_probing(&w->fetch), cases[i].again);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 T(test_probe_goes_first_and_brings_its_bytes),
@@ -622,6 +644,7 @@ int main(void) {
                 T(test_stream_skips_what_ranges_have_brought),
                 T(test_stream_that_comes_further_each_time_is_not_given_up),
                 T(test_stream_that_comes_no_further_is_given_up),
+                T(test_probe_does_not_wait_for_long),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

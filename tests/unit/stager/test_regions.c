@@ -86,8 +86,8 @@ static void expect(struct world *w, uint64_t pos, size_t len, const struct place
 static void test_segments_end_where_a_region_begins_and_ends(void **state) {
         struct world *w = *state;
         struct place_file *f = file(w, "f", 2 * MIB + 100), *g = file(w, "g", MIB);
-        struct region r = { .header = 512, .from = 1024, .to = 1024 + 2 * MIB + 100, .file = f };
-        struct region next = { .header = 3 * MIB, .from = 3 * MIB + 512, .to = 4 * MIB + 512, .file = g };
+        struct region r = { .data = 1024, .from = 1024, .to = 1024 + 2 * MIB + 100, .file = f };
+        struct region next = { .data = 3 * MIB + 512, .from = 3 * MIB + 512, .to = 4 * MIB + 512, .file = g };
 
         assert_true(regions_add(&w->regions, &w->window, &r, 1, &r));
         assert_true(regions_add(&w->regions, &w->window, &next, 1, &next));
@@ -103,7 +103,7 @@ static void test_segments_end_where_a_region_begins_and_ends(void **state) {
 static void test_region_begins_behind_what_is_held(void **state) {
         struct world *w = *state;
         struct place_file *f = file(w, "f", 5 * MIB);
-        struct region r = { .header = 0, .from = 512, .to = 512 + 5 * MIB, .file = f };
+        struct region r = { .data = 512, .from = 512, .to = 512 + 5 * MIB, .file = f };
 
         for (int i = 0; i < 2; i++)
                 assert_non_null(extend(w));
@@ -118,7 +118,7 @@ static void test_region_begins_behind_what_is_held(void **state) {
 static void test_no_block_lies_across_an_edge_behind_a_region(void **state) {
         struct world *w = *state;
         struct place_file *f = file(w, "f", MIB + 100);
-        struct region r = { .header = 512, .from = 1024, .to = 1024 + MIB + 100, .file = f };
+        struct region r = { .data = 1024, .from = 1024, .to = 1024 + MIB + 100, .file = f };
 
         assert_true(regions_add(&w->regions, &w->window, &r, 1, &r));
         for (int i = 0; i < 3; i++)
@@ -148,16 +148,18 @@ static void test_list_is_short_and_makes_room(void **state) {
 
         for (unsigned i = 0; i < REGIONS_MAX; i++) {
                 snprintf(name, sizeof name, "f%u", i);
-                r = (struct region){ .header = i * MIB, .from = i * MIB + 512, .to = (i + 1) * MIB };
+                r = (struct region){ .data = i * MIB + 512, .from = i * MIB + 512, .to = (i + 1) * MIB };
                 r.file = file(w, name, MIB - 512);
                 assert_false(regions_are_full(&w->regions));
                 assert_true(regions_add(&w->regions, &w->window, &r, 1, &r));
         }
         assert_true(regions_are_full(&w->regions));
-        assert_false(regions_take(&w->regions, 513, &r));
-        assert_true(regions_take(&w->regions, 3 * MIB, &r)); /* the three before it are given up */
-        assert_int_equal(r.from, 3 * MIB + 512);
-        assert_false(regions_take(&w->regions, 3 * MIB, &r));
+        assert_false(regions_take(&w->regions, 511, &r));
+        for (unsigned i = 0; i < 4; i++) {
+                assert_true(regions_take(&w->regions, 3 * MIB + 512, &r));
+                assert_int_equal(r.data, i * MIB + 512);
+        }
+        assert_false(regions_take(&w->regions, 3 * MIB + 512, &r));
         assert_false(regions_take(&w->regions, 2 * MIB, &r));
         assert_true(regions_are_full(&w->regions)); /* their segments are not made yet */
         while (window_next(&w->window) < 4 * MIB)

@@ -10,21 +10,24 @@
 static atomic_uint adopted;         /* members whose file was made ahead */
 static atomic_uint_fast64_t copied; /* bytes that took the other way */
 static atomic_bool adopt_no_more = false;
+static atomic_uint most_open; /* files at once */
 
-int __real_survey_adopt(struct place_file **ret, uint64_t *ret_from, struct survey *s, uint64_t header,
+int __real_survey_adopt(struct place_file **ret, uint64_t *ret_from, struct survey *s, uint64_t data,
                         uint64_t size, int parent_fd, const char *name, struct error *e);
-int __wrap_survey_adopt(struct place_file **ret, uint64_t *ret_from, struct survey *s, uint64_t header,
+int __wrap_survey_adopt(struct place_file **ret, uint64_t *ret_from, struct survey *s, uint64_t data,
                         uint64_t size, int parent_fd, const char *name, struct error *e);
 int __real_place_write(struct place_file *f, const void *data, size_t len, uint64_t offset, struct error *e);
 int __wrap_place_write(struct place_file *f, const void *data, size_t len, uint64_t offset, struct error *e);
 
-int __wrap_survey_adopt(struct place_file **ret, uint64_t *ret_from, struct survey *s, uint64_t header,
+int __wrap_survey_adopt(struct place_file **ret, uint64_t *ret_from, struct survey *s, uint64_t data,
                         uint64_t size, int parent_fd, const char *name, struct error *e) {
         if (adopt_no_more)
                 return 0;
-        int r = __real_survey_adopt(ret, ret_from, s, header, size, parent_fd, name, e);
+        int r = __real_survey_adopt(ret, ret_from, s, data, size, parent_fd, name, e);
 
         adopted += r == 1;
+        if (most_open < s->placer->n_files)
+                most_open = s->placer->n_files;
         return r;
 }
 
@@ -62,12 +65,13 @@ static void add(struct world *w, struct archive_plan *p, const char *name, size_
 static struct delivery *fetch(struct world *w) {
         adopted = 0;
         copied = 0;
+        most_open = 0;
         struct delivery *d = start(w, PLAN_TAR, PLAN_CODEC_NONE);
         go(d);
         return d;
 }
 
-static void assert_members(struct delivery *d, const struct archive_plan *p) {
+static void assert_files(struct delivery *d, const struct archive_plan *p) {
         _cleanup_free_ char *path = NULL;
         unsigned left_over = 0;
 
@@ -79,7 +83,6 @@ static void assert_members(struct delivery *d, const struct archive_plan *p) {
         }
         assert_int_equal(d->placed.files, p->n);
         assert_int_equal(d->placed.bytes, p->contents.len);
-        assert_int_equal(d->wrote, p->contents.len);
         for (unsigned i = 0; i < 64; i++) {
                 char name[32];
                 struct stat st;
@@ -88,6 +91,11 @@ static void assert_members(struct delivery *d, const struct archive_plan *p) {
                 left_over += fstatat(d->order.dir_fd, name, &st, 0) == 0;
         }
         assert_int_equal(left_over, 0);
+}
+
+static void assert_members(struct delivery *d, const struct archive_plan *p) {
+        assert_files(d, p);
+        assert_int_equal(d->wrote, p->contents.len);
 }
 
 static struct archive_plan plan_new(void) {
@@ -284,6 +292,97 @@ static void test_archive_that_lies_to_the_scout_leaves_nothing(void **state) {
         plan_free(&p);
 }
 
+/* The bytes that small ranges are told to have: a plain header in front of @size bytes where in truth an
+ * extension and a header are. */
+static char *lies_of(const struct world *w, size_t at, uint64_t size) {
+        _cleanup_buf_ struct buf header = BUF_INIT(MIB);
+        char *lies = malloc(w->data.len);
+
+        assert_non_null(lies);
+        memcpy(lies, w->data.data, w->data.len);
+        tar_header(&header, '0', "lie", NULL, size, 0644);
+        memcpy(lies + at, header.data, header.len);
+        return lies;
+}
+
+static void test_host_that_lies_about_where_the_data_begin_is_not_believed(void **state) {
+        struct world *w = *state;
+        struct archive_plan p = plan_new();
+
+        add(w, &p, "one", 9 * MIB);
+        size_t at = w->data.len;
+        add(w, &p, LONG_NAME, 12 * MIB);
+        tar_end(&w->data);
+        _cleanup_free_ char *lies = lies_of(w, at, 12 * MIB);
+        w->server.lies = lies;
+        serve(w);
+        assert_files(fetch(w), &p);
+        plan_free(&p);
+}
+
+/* Star's way to say that a file is longer than its data. */
+static void test_host_that_lies_about_how_many_data_there_are_is_found_out(void **state) {
+        struct world *w = *state;
+        struct archive_plan p = plan_new();
+        _cleanup_free_ char *zeros = calloc(1, 12 * MIB);
+
+        add(w, &p, "one", 9 * MIB);
+        size_t at = w->data.len;
+        tar_pax(&w->data, "SCHILY.realsize", "12582912");
+        tar_header(&w->data, '0', "two", NULL, 8 * MIB, 0644);
+        tar_data(&w->data, zeros, 8 * MIB);
+        add(w, &p, "three", 9 * MIB);
+        tar_end(&w->data);
+        _cleanup_free_ char *lies = malloc(w->data.len);
+        _cleanup_buf_ struct buf fake = BUF_INIT(MIB);
+        assert_non_null(lies);
+        memcpy(lies, w->data.data, w->data.len);
+        tar_pax(&fake, "SCHILY.fakesize", "12582912");
+        tar_header(&fake, '0', "two", NULL, 12 * MIB, 0644);
+        memcpy(lies + at, fake.data, fake.len);
+        w->server.lies = lies;
+        serve(w);
+        assert_failed(fetch(w), ERROR_INVALID);
+        plan_free(&p);
+}
+
+static void test_files_are_closed_as_soon_as_they_are_complete(void **state) {
+        struct world *w = *state;
+        struct archive_plan p = plan_new();
+        static char names[48][16];
+
+        for (unsigned i = 0; i < 48; i++) {
+                snprintf(names[i], sizeof names[i], "f%u", i);
+                add(w, &p, names[i], 4 * MIB);
+        }
+        tar_end(&w->data);
+        serve(w);
+        assert_members(fetch(w), &p);
+        assert_true(adopted > 40);
+        assert_true(most_open < 40);
+        plan_free(&p);
+}
+
+/* aufs' own files are in no tree. */
+static void test_members_that_are_left_out_are_not_counted(void **state) {
+        struct world *w = *state;
+        struct archive_plan p = plan_new(), left_out = plan_new();
+
+        for (unsigned i = 0; i < 12; i++)
+                add(w, &left_out, ".wh..wh.orph", 5 * MIB);
+        add(w, &p, "one", 9 * MIB);
+        for (unsigned i = 0; i < 4; i++)
+                add(w, &left_out, ".wh..wh.orph", 5 * MIB);
+        tar_end(&w->data);
+        serve(w);
+        struct delivery *d = fetch(w);
+        assert_done(d);
+        assert_int_equal(d->placed.files, 1);
+        assert_int_equal(d->placed.bytes, 9 * MIB);
+        plan_free(&left_out);
+        plan_free(&p);
+}
+
 #define T(f) \
         cmocka_unit_test_setup_teardown(f, set_up_auto, tear_down), \
             cmocka_unit_test_setup_teardown(f, set_up_posix, tear_down)
@@ -301,6 +400,10 @@ int main(void) {
                 T(test_large_members_without_a_place_hold_nothing_up),
                 T(test_archive_that_is_refused_early_is_hashed_to_its_end),
                 T(test_archive_that_lies_to_the_scout_leaves_nothing),
+                T(test_host_that_lies_about_where_the_data_begin_is_not_believed),
+                T(test_host_that_lies_about_how_many_data_there_are_is_found_out),
+                T(test_files_are_closed_as_soon_as_they_are_complete),
+                T(test_members_that_are_left_out_are_not_counted),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
