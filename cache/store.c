@@ -195,7 +195,6 @@ static void collect_metrics(void *userdata) {
         struct cache_space space;
 
         metric_set(VOLUMES, cache_lease_count(c));
-        cache_kept_expire(c);
         if (cache_space(c, &space, NULL) < 0)
                 return;
         metric_set(CACHE_MODELS, (double)space.models);

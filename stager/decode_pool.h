@@ -11,7 +11,7 @@
 
 #include "stager/decode.h"
 
-#define DECODE_UNITS_MAX 8u
+#define DECODE_UNITS_MAX 4u   /* a frame each, as it is and decoded: some 32 MiB in all, beside the arena */
 #define DECODE_UNITS_LEAST 2u /* one is read while the other is decoded */
 
 enum decode_state {

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 /* Of one frame decoded, and of its window; a larger one is not worth its memory. */
-#define SCAN_FRAME_MAX ((uint64_t)8 << 20)
+#define SCAN_FRAME_MAX ((uint64_t)4 << 20)
 #define SCAN_COMPRESSED_MAX (SCAN_FRAME_MAX + SCAN_FRAME_MAX / 64) /* what does not compress grows a little */
 
 enum scan_part {

@@ -24,7 +24,9 @@
 #define WAITING_MAX 64u               /* marks that the content reader has not come to yet */
 #define PENDING_MAX JOURNAL_ENTRIES_MAX
 #define FILE_MAX(size) (((uint64_t)1 << 20) + (size) / 64)
+/* What a power cut costs at most, beside what is on its way: */
 #define FLUSH_MS 5000
+#define FLUSH_BYTES ((uint64_t)256 << 20)
 
 struct piece {
         struct piece *next;
@@ -55,6 +57,7 @@ struct keeper {
         struct buf out;
         struct disk_op op; /* writes `out`, or flushes */
         bool busy;
+        uint64_t flushed; /* bytes of the blob that the flushed journal tells of, and */
         int64_t flushed_ms;
 };
 
@@ -72,6 +75,7 @@ int keeper_new(struct keeper **ret, struct reactor *r, int dir_fd, const struct 
                               .written = start->pos,
                               .covered = start->pos,
                               .len = start->journal_len,
+                              .flushed = start->pos,
                               .out = BUF_INIT(2 * JOURNAL_ENTRIES_MAX),
                               .flushed_ms = time_monotonic_ms() };
         k->next_mark = start->pos + k->step;
@@ -203,6 +207,10 @@ static bool open_journal(struct keeper *k) {
         return !k->ended;
 }
 
+static bool wants_flush(const struct keeper *k) {
+        return k->written - k->flushed >= FLUSH_BYTES || time_monotonic_ms() - k->flushed_ms >= FLUSH_MS;
+}
+
 static void on_done(struct ring_op *op, int result) {
         struct keeper *k = op->owner;
         LOCK_SCOPE(&k->lock);
@@ -210,8 +218,9 @@ static void on_done(struct ring_op *op, int result) {
         k->busy = false;
         if (result < 0) {
                 end(k, strerror(-result)); /* what was written of it is a torn batch */
-        } else if (!k->op.sync && time_monotonic_ms() - k->flushed_ms >= FLUSH_MS) {
+        } else if (!k->op.sync && wants_flush(k)) {
                 k->flushed_ms = time_monotonic_ms();
+                k->flushed = k->written;
                 k->busy = true;
                 k->op = (struct disk_op){ .op = { .done = on_done, .owner = k }, .sync = true, .fd = k->fd };
                 disk_submit(k->reactor, &k->op);

@@ -42,9 +42,9 @@ int survey_go_on(struct survey *s, struct error *e);
 void survey_stop(struct survey *s);    /* the archive is not read any further */
 void survey_give_up(struct survey *s); /* no member comes any more */
 /*
- * The member whose first byte is at @data is a file of @size bytes: if the survey has one for it, gives it @name
- * in @parent_fd. 1: *ret is the file, whose bytes from *ret_from on come by themselves; those before are the
- * caller's to write. 0: there is none. Files that were made for what is no member are given up.
+ * The member whose first byte is at @data is a file of @size bytes: if the survey has one for it, gives it
+ * @name in @parent_fd. 1: *ret is the file, whose bytes from *ret_from on come by themselves; those before
+ * are the caller's to write. 0: there is none. Files that were made for what is no member are given up.
  */
 int survey_adopt(struct place_file **ret, uint64_t *ret_from, struct survey *s, uint64_t data, uint64_t size,
                  int parent_fd, const char *name, struct error *e);

@@ -508,8 +508,8 @@ static int unpack_member(struct unpack *u, struct archive_entry *entry, struct e
         return make_member(u, &m, kind, e);
 }
 
-/* The archive does not tell how many bytes of a member it has, only where the next one begins. A file that was
- * made ahead has taken all bytes of its size from the archive. */
+/* The archive does not tell how many bytes of a member it has, only where the next one begins. A file that
+ * was made ahead has taken all bytes of its size from the archive. */
 static int check_adopted(const struct unpack *u, struct error *e) {
         if ((uint64_t)archive_read_header_position(u->archive) >= u->adopted)
                 return 0;
