@@ -147,8 +147,8 @@ static void drop_region(const struct survey *s, const struct region *r) {
 }
 
 /*
- * Not only where the header is has to be right, and the size, but where the data are: a host may answer a probe
- * with other bytes than it sends later.
+ * Not only where the header is has to be right, and the size, but where the data are: a host may answer a
+ * probe with other bytes than it sends later.
  */
 int survey_adopt(struct place_file **ret, uint64_t *ret_from, struct survey *s, uint64_t data, uint64_t size,
                  int parent_fd, const char *name, struct error *e) {
