@@ -492,8 +492,9 @@ static int open_claimed(struct place_file **ret, struct placer *p, int parent_fd
 
         if (r == 0)
                 r = claim(p, as->size, e);
-        if (r == 0)
-                r = open_file(&f, p, parent_fd, name, as, e);
+        if (r < 0)
+                return r;
+        r = open_file(&f, p, parent_fd, name, as, e);
         if (r < 0)
                 return r;
         r = as->kept ? cut_kept(f, e) : 0;
