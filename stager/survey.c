@@ -59,8 +59,8 @@ static void drop_region(const struct survey *s, const struct region *r) {
         (void)unlinkat(s->dir_fd, name_of(name, r->serial), 0);
 }
 
-/* Those go that the archive's reader has passed and has not taken: nobody would make room for them, and the bulk
- * may be waiting for us. */
+/* Those go that the archive's reader has passed and has not taken: nobody would make room for them, and the
+ * bulk may be waiting for us. */
 static bool has_room(const struct survey *s) {
         uint64_t read = s->fetch->window->readers[WINDOW_CONTENT].pos; /* by this thread */
         struct region r;
