@@ -28,11 +28,6 @@ void regions_clear(struct regions *g) {
         g->hold = REGIONS_NO_HOLD;
 }
 
-bool regions_are_full(struct regions *g) {
-        LOCK_SCOPE(&g->lock);
-        return g->n == REGIONS_MAX;
-}
-
 /* The first byte of @r from which nothing is held, and which is at a multiple of SEGMENT_SIZE in the file. */
 static uint64_t first_free(const struct region *r, uint64_t held) {
         uint64_t ahead = held > r->from ? held - r->from : 0;
@@ -65,6 +60,13 @@ static void forget(struct regions *g, uint64_t held) {
                 n++;
         g->n -= n;
         memmove(g->all, g->all + n, g->n * sizeof *g->all);
+}
+
+bool regions_are_full(struct regions *g, struct window *w) {
+        LOCK_SCOPE(&g->lock);
+
+        forget(g, window_next(w));
+        return g->n == REGIONS_MAX;
 }
 
 bool regions_take(struct regions *g, uint64_t data, struct region *ret) {

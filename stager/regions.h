@@ -38,7 +38,7 @@ struct regions {
 void regions_init(struct regions *g);
 void regions_destroy(struct regions *g);
 void regions_clear(struct regions *g);
-bool regions_are_full(struct regions *g);
+bool regions_are_full(struct regions *g, struct window *w);
 
 /*
  * The bytes [@data, @data + @size) of the blob are @file, as far as nothing is held of them yet: the region

@@ -26,6 +26,7 @@
 #define LEAST_STRAIGHT ((uint64_t)1 << 20) /* of what is left of it */
 #define FIRST_PROBES 8u
 #define PROBES_A_MEMBER 2u
+#define VAIN_PROBES_MAX 2u /* each may have held the bulk back until it timed out */
 
 typedef char file_name[24];
 
@@ -50,13 +51,32 @@ static void let_go(struct survey *s) {
         reactor_wake(s->placer->reactor);
 }
 
+/* @r was made for what is no member after all. */
+static void drop_region(const struct survey *s, const struct region *r) {
+        file_name name;
+
+        place_abandon(r->file);
+        (void)unlinkat(s->dir_fd, name_of(name, r->serial), 0);
+}
+
+/* Those go that the archive's reader has passed and has not taken: nobody would make room for them, and the
+ * bulk may be waiting for us. */
+static bool has_room(const struct survey *s) {
+        uint64_t read = s->fetch->window->readers[WINDOW_CONTENT].pos; /* by this thread */
+        struct region r;
+
+        while (read > 0 && regions_take(s->fetch->regions, read - 1, &r))
+                drop_region(s, &r);
+        return !regions_are_full(s->fetch->regions, s->fetch->window);
+}
+
 /* A file and a region for the member at hand; 0: not now. */
 static int add_region(struct survey *s, struct error *e) {
         const struct scout_member *m = &s->found;
         struct region r = { .from = m->data, .to = m->data + m->size, .data = m->data, .serial = s->made };
         file_name name;
 
-        if (regions_are_full(s->fetch->regions)) {
+        if (!has_room(s)) {
                 let_go(s); /* they may never find their members, and then nobody would make room */
                 return 0;
         }
@@ -96,10 +116,13 @@ static void ask(struct survey *s) {
 
         if (fetch_is_probing(s->fetch))
                 return;
-        if (s->waiting) /* in vain */
+        if (s->waiting) { /* in vain */
                 s->probes = 0;
+                s->vain++;
+        }
         s->waiting = false;
-        if (pos < window_next(s->fetch->window) || s->probes == 0 || !oci_blob_has_ranges(s->fetch->blob)) {
+        if (pos < window_next(s->fetch->window) || s->probes == 0 || s->vain >= VAIN_PROBES_MAX ||
+            !oci_blob_has_ranges(s->fetch->blob)) {
                 let_go(s);
                 return;
         }
@@ -136,14 +159,6 @@ int survey_go_on(struct survey *s, struct error *e) {
 void survey_stop(struct survey *s) {
         s->over = true;
         let_go(s);
-}
-
-/* @r was made for what is no member after all. */
-static void drop_region(const struct survey *s, const struct region *r) {
-        file_name name;
-
-        place_abandon(r->file);
-        (void)unlinkat(s->dir_fd, name_of(name, r->serial), 0);
 }
 
 /*

@@ -30,6 +30,7 @@ struct survey {
         bool has_found; /* a member that has no region yet, because there are too many */
         struct scout_member found;
         unsigned probes;        /* that may still be made */
+        unsigned vain;          /* have brought nothing */
         unsigned made, adopted; /* files */
         char block[8 * SCOUT_BLOCK];
 };

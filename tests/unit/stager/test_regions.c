@@ -150,10 +150,10 @@ static void test_list_is_short_and_makes_room(void **state) {
                 snprintf(name, sizeof name, "f%u", i);
                 r = (struct region){ .data = i * MIB + 512, .from = i * MIB + 512, .to = (i + 1) * MIB };
                 r.file = file(w, name, MIB - 512);
-                assert_false(regions_are_full(&w->regions));
+                assert_false(regions_are_full(&w->regions, &w->window));
                 assert_true(regions_add(&w->regions, &w->window, &r, 1, &r));
         }
-        assert_true(regions_are_full(&w->regions));
+        assert_true(regions_are_full(&w->regions, &w->window));
         assert_false(regions_take(&w->regions, 511, &r));
         for (unsigned i = 0; i < 4; i++) {
                 assert_true(regions_take(&w->regions, 3 * MIB + 512, &r));
@@ -161,11 +161,11 @@ static void test_list_is_short_and_makes_room(void **state) {
         }
         assert_false(regions_take(&w->regions, 3 * MIB + 512, &r));
         assert_false(regions_take(&w->regions, 2 * MIB, &r));
-        assert_true(regions_are_full(&w->regions)); /* their segments are not made yet */
+        assert_true(regions_are_full(&w->regions, &w->window)); /* their segments are not made yet */
         while (window_next(&w->window) < 4 * MIB)
                 assert_non_null(extend(w));
         assert_non_null(extend(w));
-        assert_false(regions_are_full(&w->regions));
+        assert_false(regions_are_full(&w->regions, &w->window));
 }
 
 int main(void) {
