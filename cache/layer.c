@@ -15,10 +15,13 @@
 #include "cache/tree.h"
 
 #include "base/path.h"
+#include "base/text.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 struct cache_staging {
@@ -70,6 +73,25 @@ static bool claim_name(struct cache_staging *s, const char *name) {
         return true;
 }
 
+/* By its first name the file system decides where the layer's files will lie: each time somewhere else. */
+static int make_dir(struct cache *c, const char *name, struct error *e) {
+        char first[32];
+        uint64_t random;
+
+        if (faccessat(c->staging_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+                return 0;
+        if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
+                random = time_monotonic_ns();
+        snprintf(first, sizeof first, "new.%016" PRIx64, random);
+        if (mkdirat(c->staging_fd, first, CACHE_DIR_MODE) < 0)
+                return path_make_failed(c->staging_fd, errno, e, "make staging/%s in %s", name, c->root);
+        if (renameat(c->staging_fd, first, c->staging_fd, name) == 0)
+                return 0;
+        int r = error_errno(e, errno, "make staging/%s in %s", name, c->root);
+        (void)unlinkat(c->staging_fd, first, AT_REMOVEDIR);
+        return r;
+}
+
 /* The directory of that name, new or as an earlier one has left it. */
 static int open_claimed(const struct cache_staging *s, struct error *e) {
         struct cache *c = s->cache;
@@ -79,8 +101,9 @@ static int open_claimed(const struct cache_staging *s, struct error *e) {
         r = cache_kept_drop_layer(c, &s->digest, s->form, s->name, "somebody else fetches it", e);
         if (r < 0)
                 return r;
-        if (mkdirat(c->staging_fd, s->name, CACHE_DIR_MODE) < 0 && errno != EEXIST)
-                return path_make_failed(c->staging_fd, errno, e, "make staging/%s in %s", s->name, c->root);
+        r = make_dir(c, s->name, e);
+        if (r < 0)
+                return r;
         fd = openat(c->staging_fd, s->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         return fd < 0 ? error_errno(e, errno, "open staging/%s", s->name) : fd;
 }

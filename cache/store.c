@@ -14,9 +14,11 @@
 #include "base/text.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #define NOT_THERE ".not-there"
@@ -150,6 +152,20 @@ static int check_same_disk(const struct cache *c, int fd, const char *name, stru
 }
 
 /* The directories that everything is in; made if they are missing. */
+/*
+ * ext4 places the directories of such a one far from each other, and files near their directory. Otherwise the
+ * inodes of all layers come from the same few groups, where those of a layer that has just been removed are of
+ * no use for minutes and are passed over one by one for each new file. Other file systems have no such thing.
+ */
+static void spread_out(int fd) {
+        int flags;
+
+        if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 || (flags & FS_TOPDIR_FL))
+                return;
+        flags |= FS_TOPDIR_FL;
+        (void)ioctl(fd, FS_IOC_SETFLAGS, &flags);
+}
+
 static int open_dirs(struct cache *c, struct error *e) {
         const struct {
                 const char *name;
@@ -168,6 +184,7 @@ static int open_dirs(struct cache *c, struct error *e) {
                 if (r < 0)
                         return r;
         }
+        spread_out(c->staging_fd);
         return cache_sync_dir(c->root_fd, c->root, e);
 }
 

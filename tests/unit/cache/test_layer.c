@@ -2,7 +2,12 @@
 /* Sealing, holding and collecting layers, also by several threads at once. */
 #include "fixture.h"
 
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
 #include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/vfs.h>
 
 #define THREADS 8
 
@@ -36,6 +41,24 @@ static void test_a_layer_is_found_once_it_is_sealed(void **state) {
         assert_int_equal(found.bytes, 5);
         assert_int_equal(found.files, 1);
         assert_staging_empty(f);
+}
+
+/* The file system is asked to, if it is one that can. */
+static void test_layers_are_spread_over_the_disk(void **state) {
+        struct fixture *f = *state;
+        char path[PATH_MAX];
+        struct statfs fs;
+        int flags;
+
+        snprintf(path, sizeof path, "%s/root/staging", f->dir);
+        int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        assert_int_equal(fstatfs(fd, &fs), 0);
+        if (fs.f_type == EXT4_SUPER_MAGIC) {
+                assert_int_equal(ioctl(fd, FS_IOC_GETFLAGS, &flags), 0);
+                assert_true(flags & FS_TOPDIR_FL);
+        }
+        close(fd);
 }
 
 static void test_an_aborted_layer_leaves_nothing(void **state) {
@@ -315,6 +338,7 @@ int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 T(test_a_layer_is_found_once_it_is_sealed),
+                T(test_layers_are_spread_over_the_disk),
                 T(test_an_aborted_layer_leaves_nothing),
                 T(test_one_digest_may_be_a_blob_and_a_tree),
                 T(test_a_blob_of_another_size_is_not_sealed),
