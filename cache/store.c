@@ -153,9 +153,10 @@ static int check_same_disk(const struct cache *c, int fd, const char *name, stru
 
 /* The directories that everything is in; made if they are missing. */
 /*
- * ext4 places the directories of such a one far from each other, and files near their directory. Otherwise the
- * inodes of all layers come from the same few groups, where those of a layer that has just been removed are of
- * no use for minutes and are passed over one by one for each new file. Other file systems have no such thing.
+ * ext4 places the directories of such a one far from each other, and files near their directory. Otherwise
+ * the inodes of all layers come from the same few groups, where those of a layer that has just been removed
+ * are of no use for minutes and are passed over one by one for each new file. Other file systems have no such
+ * thing.
  */
 static void spread_out(int fd) {
         int flags;
