@@ -75,7 +75,7 @@ def test_a_volume_is_warm_after_a_miss_and_by_the_cli_too(life, registry):
     daemon = life.daemon(registry)
     with daemon.mounted(registry.ref("raw")) as path:
         wait_until(lambda: counted(daemon)["read"], "it has been read")
-        assert all(here == all_of_it for here, all_of_it in map(pages, files_below(path)))
+        assert all(here > 0.9 * all_of_it for here, all_of_it in map(pages, files_below(path)))
         assert file_sums(path) == registry.files("raw")
 
 

@@ -137,10 +137,11 @@ static size_t resident(struct world *w, size_t i, size_t *ret_pages) {
         return sum;
 }
 
+/* But for a few pages that the kernel has taken back meanwhile. */
 static bool is_warm(struct world *w, size_t i) {
-        size_t pages;
+        size_t pages, here = resident(w, i, &pages);
 
-        return resident(w, i, &pages) == pages;
+        return here >= pages - pages / 10;
 }
 
 static bool is_cold(struct world *w, size_t i) {
