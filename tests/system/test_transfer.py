@@ -6,6 +6,7 @@ import os
 
 import pytest
 from harness.layout import file_sums
+from harness.process import wait_until
 
 USER, PASSWORD = "puller", "open-sesame"
 
@@ -109,7 +110,7 @@ def test_answer_for_another_range_is_never_taken(daemon, registry):
     done = daemon.cli("warm", registry.ref("raw"))
     assert done.status == 1
     assert f"{registry.host} answered a request for a range with something else" in done.stderr
-    assert daemon.visible() == []
+    wait_until(lambda: daemon.visible() == [], "nothing is left but what is kept")
 
 
 def test_ignored_range_is_one_plain_get(daemon, registry):

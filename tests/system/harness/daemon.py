@@ -215,12 +215,10 @@ class Daemon(Server):
         return tuple(int(metrics.get(f'cache_requests_total{{result="{r}"}}', 0)) for r in ("hit", "miss", "joined"))
 
     def visible(self):
-        """What lies under models/ and staging/: nothing may, after a failure."""
-        found = []
-        for folder in ("models", "staging"):
-            for top, folders, files in os.walk(self.root / folder):
-                found += [os.path.join(top, n) for n in folders + files if n != "sha256"]
-        return found
+        """What lies under models/ and staging/: nothing may, after a failure, but unfinished layers that are kept to be gone on with."""
+        found = [p for folder in ("models", "staging") for p in (self.root / folder).iterdir() if p.name != "sha256"]
+        found += (self.root / "models/sha256").iterdir()
+        return [str(p) for p in found if not (p / "journal").is_file()]
 
 
 class _Published:
