@@ -12,6 +12,7 @@
  * Ranges are as long as engine.rangeSize, shorter where memory is short, where the bandwidth is limited, and
  * towards the blob's end, so that all connections come to the end at about the same time.
  */
+#include "base/metrics.h"
 #include "base/text.h"
 #include "stager/conns_state.h"
 
@@ -101,7 +102,11 @@ static struct range *split(struct conns *c, struct fetch *f) {
 
         if (window_next(f->window) < f->size)
                 return NULL;
-        return fetch_split(f, rate, (h->median > 0 ? SPLIT_NS : SPLIT_LAST_NS) + 2 * h->pacer.latency_ns);
+        struct range *r =
+            fetch_split(f, rate, (h->median > 0 ? SPLIT_NS : SPLIT_LAST_NS) + 2 * h->pacer.latency_ns);
+        if (r)
+                metric_add(REGISTRY_RETRIES, 1, oci_blob_registry(f->blob), "split");
+        return r;
 }
 
 /* Something to ask for; the fetch is stalled when there is nothing although a connection is to be had. */

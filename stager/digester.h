@@ -37,8 +37,8 @@ struct digest_task {
         struct window *window;
         atomic_uint_fast64_t *verified; /* told how far the hash has come; may be NULL */
         struct sha256 hash;             /* the thread's that has the task, else its owner's */
-        /* Told the hash at each segment's end, on the digester's thread. To be set before digest_begin(); it
-         * does not wait. NULL: nobody. */
+        /* Told the hash at each segment's end, on the digester's thread, which all other tasks wait for
+         * meanwhile. To be set before digest_begin(). NULL: nobody. */
         void (*edge)(void *userdata, const struct sha256 *hash);
         void *edge_data;
         /* the digester's lock guards what follows */

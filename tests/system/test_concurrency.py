@@ -16,12 +16,16 @@ def all_at_once(calls):
         return [f.result() for f in [pool.submit(c) for c in calls]]
 
 
-def test_twenty_publishes_fetch_once(daemon, registry):
+ONE = {"connectionsPerHost": 1}  # bytes are counted, and no connection is cut off for another
+
+
+def test_twenty_publishes_fetch_once(life, registry):
+    daemon = life.daemon(registry, engine=ONE)
     registry.set(total="48MiB")
     model = registry.ref("raw")
     targets = all_at_once([lambda n=n: daemon.publish(f"v{n}", model) for n in range(20)])
     size = sum(b["size"] for b in registry.blobs("raw"))
-    assert size <= registry.blob_bytes() < 1.25 * size  # what a connection that is cut off had under way is sent again
+    assert size <= registry.blob_bytes() < size + 100_000
     hit, miss, joined = daemon.requests_by_result()
     assert miss == 1 and hit + joined == 19
     assert all(file_sums(t) == registry.files("raw") for t in targets)
@@ -32,17 +36,17 @@ def test_twenty_publishes_fetch_once(daemon, registry):
 
 def test_models_that_share_blobs_share_the_transfer(life):
     registry = life.registry(synthetic={"one": "raw:16MiB:2:same", "two": "raw:16MiB:2:same"}, total="16MiB")
-    daemon = life.daemon(registry)
+    daemon = life.daemon(registry, engine=ONE)
     all_at_once([lambda n=n: daemon.cli("warm", registry.ref(n)).ok() for n in ("one", "two")])
-    assert registry.blob_bytes() < 20 << 20
+    assert registry.blob_bytes() < 17 << 20
     assert daemon.cli("df", "-o", "json").json()["used"] < 17 << 20
 
 
 def test_selections_of_one_model_promise_its_space_once(life):
-    registry = life.registry(synthetic={"m": "tar:24MiB:3"}, pace="4MiB")
-    daemon = life.daemon(registry, cache={"maxBytes": "40MiB", "minFree": 0})
+    registry = life.registry(synthetic={"m": "tar:24MiB:3"}, pace="16MiB")
+    daemon = life.daemon(registry, engine=ONE, cache={"maxBytes": "40MiB", "minFree": 0})
     all_at_once([lambda f=f: daemon.cli("warm", *f, registry.ref("m")).ok() for f in ([], ["--include", "*00001*"], ["--include", "*00002*"])])
-    assert registry.blob_bytes() < 30 << 20
+    assert registry.blob_bytes() < 25 << 20
 
 
 def test_a_blob_that_is_missing_ends_the_transfer_of_the_others(life):

@@ -57,10 +57,10 @@ def test_connections_become_more_while_that_makes_it_faster(life, large):
     large.set(pace="16MiB")
     warm(daemon, large, "a")
     path = blob_path(large, "a")
-    assert large.stats()["paths"][path]["maxConcurrent"] > 4, "it begins with four"
-    assert large.blob_bytes() <= 1.1 * size_of(large, "a"), "hardly anything is sent twice"
+    assert large.stats()["paths"][path]["maxConcurrent"] >= 8, "it begins with four"
+    assert large.blob_bytes() == size_of(large, "a"), "nothing is asked for twice"
     host = hosts(daemon)[large.host]
-    assert host["ranges"] == "honoured" and 4 < host["best"] <= 16 and host["limit"] is None
+    assert host["ranges"] == "honoured" and 8 <= host["best"] <= 16 and host["limit"] is None
     assert host["connections"] == 0 and host["rate"] > 0 and host["latency"] > 0
 
 
@@ -69,7 +69,7 @@ def test_host_that_refuses_more_than_a_few_gets_a_few(life, large):
     large.set(pace="32MiB", max_blobs=3, retry_after=1)
     warm(daemon, large, "a")
     path = blob_path(large, "a")
-    assert large.blob_bytes() <= 1.1 * size_of(large, "a")
+    assert large.blob_bytes() <= 1.02 * size_of(large, "a")
     stats = large.stats()["paths"][path]
     assert 1 <= stats["status"]["429"] <= stats["status"]["206"] / 2
     assert 1 <= hosts(daemon)[large.host]["limit"] <= 4  # one more is tried now and then
@@ -117,15 +117,15 @@ def test_rest_of_a_starved_range_goes_elsewhere(life, large):
 def test_equally_slow_connections_are_left_alone(daemon, registry):
     registry.set(total="16MiB")
     warm(daemon, registry, "raw")
-    assert slow_ones(daemon) <= 1  # a busy machine may starve one
-    assert registry.blob_bytes() <= 30 * MIB
+    assert slow_ones(daemon) == 0
+    assert registry.blob_bytes() == 24 * MIB
 
 
 def test_reset_connection_costs_no_more_than_what_was_on_its_way(life, large):
     daemon = life.daemon(large, engine={"memory": "256MiB"})
     large.set(reset_after="2MiB", reset_every=8)
     warm(daemon, large, "a")
-    assert large.blob_bytes() <= 1.15 * size_of(large, "a")
+    assert large.blob_bytes() <= 1.05 * size_of(large, "a")
 
 
 @pytest.mark.parametrize("redirect", [False, True])

@@ -167,7 +167,8 @@ def test_model_that_cannot_fit_is_refused_before_its_first_byte(life, registry):
     assert registry.blob_bytes() < 100_000  # the config at most
 
 
-def test_publish_that_takes_too_long_tells_the_progress_and_goes_on(daemon, registry):
+def test_publish_that_takes_too_long_tells_the_progress_and_goes_on(life, registry):
+    daemon = life.daemon(registry, engine={"connectionsPerHost": 1})  # bytes are counted, and none is cut off for another
     registry.set(total="6MiB")
     target = daemon.target("v")
     with pytest.raises(grpc.RpcError) as caught:
@@ -179,7 +180,7 @@ def test_publish_that_takes_too_long_tells_the_progress_and_goes_on(daemon, regi
     with daemon.published("v", registry.ref("raw")) as path:
         assert file_sums(path) == registry.files("raw")
     sizes = sum(b["size"] for b in registry.blobs("raw"))
-    assert registry.blob_bytes() < 1.2 * sizes  # the job was continued, not begun again
+    assert registry.blob_bytes() < sizes + 100_000  # the job was continued, not begun again
 
 
 def test_failure_does_not_stop_the_next_request(daemon, registry):

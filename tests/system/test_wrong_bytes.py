@@ -40,6 +40,7 @@ def test_wrong_byte_is_data_loss_and_never_visible(life, registry, repository, p
     assert bad["digest"] in refused.value.details()
     assert [m["state"] for m in daemon.cli("ls", "-o", "json").json()] == ["failed"]
     assert not list((daemon.root / "layers/sha256").iterdir())
+    assert not list((daemon.root / "staging").glob(bad["digest"].removeprefix("sha256:") + "*")), "nothing of it is kept"
     assert sum(mismatches(daemon).values()) == 2, "it was fetched once more"
     registry.set(flip_blob="")
     with daemon.published("v", registry.ref(repository)) as path:

@@ -214,6 +214,11 @@ class Daemon(Server):
         metrics = self.metrics()
         return tuple(int(metrics.get(f'cache_requests_total{{result="{r}"}}', 0)) for r in ("hit", "miss", "joined"))
 
+    def cut_off(self):
+        """Requests that were ended early because others were faster: what their servers had sent ahead was sent again."""
+        return sum(n for name, n in self.metrics().items()
+                   if name.startswith("registry_retries_total") and re.search('reason="(slow|split)"', name))
+
     def visible(self):
         """What lies under models/ and staging/: nothing may, after a failure, but unfinished layers that are kept to be gone on with."""
         found = [p for folder in ("models", "staging") for p in (self.root / folder).iterdir() if p.name != "sha256"]
