@@ -7,7 +7,8 @@
  *
  * Bytes are collected in one segment, a cell or the part of one between two holes, which goes to the disk
  * when it is full or when a hole follows. O_DIRECT wants offsets and lengths in blocks, so the last write
- * runs over the end and the file is cut to its size when it is closed.
+ * runs over the end and the file is cut to its size when it is closed. Of a file in one segment the end is
+ * written apart.
  *
  *   open  -> ended (place_end) -> closed (its last write is done)
  *
@@ -216,11 +217,34 @@ static void submit(struct place_file *f, struct segment *s, size_t from, size_t 
         disk_submit(f->placer->reactor, &s->op);
 }
 
+/* To cut a file to its size after a direct write makes the file system read the last block back. So the last
+ * bytes of a file that is all in its segment go through the page cache, where no block has to be full.
+ * Their number; 0: the direct write takes them. */
+static size_t write_tail(struct place_file *f) {
+        size_t tail = f->fill % BLOCK, head = f->fill - tail;
+        int flags = fcntl(f->fd, F_GETFL);
+
+        if (tail == 0 || head == 0 || f->from > 0 || f->cur->pos > 0 || f->fill != f->size || flags < 0 ||
+            fcntl(f->fd, F_SETFL, flags & ~O_DIRECT) < 0)
+                return 0;
+        ssize_t n = pwrite(f->fd, f->cur->data + head, tail, (off_t)head);
+        (void)fcntl(f->fd, F_SETFL, flags);
+        if (n != (ssize_t)tail)
+                return 0;
+        {
+                LOCK_SCOPE(&f->placer->lock);
+                f->extent = f->size;
+        }
+        report(f->placer, tail);
+        return tail;
+}
+
 /* Gives the segment at hand to the disk. */
 static void flush(struct place_file *f) {
+        size_t tail = write_tail(f);
         struct segment *s = take_ptr(f->cur);
 
-        submit(f, s, f->from, f->fill - f->from, s->pos + f->from);
+        submit(f, s, f->from, f->fill - tail - f->from, s->pos + f->from);
 }
 
 /* Without this every write at the end of the file would wait for the one before it. */
