@@ -166,6 +166,14 @@ void sha256_save(const struct sha256 *s, uint8_t ret[static SHA256_SAVED_SIZE]) 
         memcpy(ret + 40, s->tail, in_tail(s));
 }
 
+bool sha256_equal(const struct sha256 *a, const struct sha256 *b) {
+        uint8_t x[SHA256_SAVED_SIZE], y[SHA256_SAVED_SIZE];
+
+        sha256_save(a, x);
+        sha256_save(b, y);
+        return memcmp(x, y, sizeof x) == 0;
+}
+
 int sha256_load(struct sha256 *ret, const uint8_t saved[static SHA256_SAVED_SIZE]) {
         struct sha256 s = { .len = (uint64_t)get32(saved + 32) << 32 | get32(saved + 36) };
         static const uint8_t zeros[SHA256_BLOCK];

@@ -27,6 +27,7 @@ void sha256_update(struct sha256 *s, const void *data, size_t len);
 void sha256_update_two(struct sha256 *a, const void *data_a, struct sha256 *b, const void *data_b,
                        size_t len);
 void sha256_final(const struct sha256 *s, struct digest *ret);
+bool sha256_equal(const struct sha256 *a, const struct sha256 *b); /* the states are */
 
 /*
  * On disk, integers with their most significant byte first:

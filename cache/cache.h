@@ -83,6 +83,7 @@ struct cache_staging;
  *                              -> leave: what the file CACHE_JOURNAL speaks for stays for the next begin
  */
 #define CACHE_JOURNAL "journal"
+#define CACHE_PACKED "packed" /* a compressed blob as it comes, beside what is made of it */
 /* @as: digest and form, and whom it would be shown to: what an earlier one has left is found again by whoever
  * asks in the same way, public or with credentials at the same origin. It may be anything, since it may come
  * from before a crash: what is not CACHE_JOURNAL's is to be removed. */
@@ -108,6 +109,11 @@ struct cache_reservation;
  * what it reserves for it. */
 int cache_reserve(struct cache_reservation **ret, struct cache *c, uint64_t bytes, struct error *e);
 int cache_reservation_grow(struct cache_reservation *r, uint64_t bytes, struct error *e);
+/* For what is written only to be gone on with after a failure: counts as written at once, and is only given
+ * out if several times as much is free, so that nothing is in want of it. -ENOSPC, or another negative
+ * errno. */
+int cache_reservation_spare(struct cache_reservation *r, uint64_t bytes);
+void cache_reservation_give_back(struct cache_reservation *r, uint64_t bytes); /* it is gone */
 /* Never below zero; waits for nothing but a mutex that is held for moments. */
 void cache_reservation_consume(struct cache_reservation *r, uint64_t bytes);
 void cache_reservation_release(struct cache_reservation *r); /* NULL is fine */

@@ -14,7 +14,8 @@
  * one is kept.
  *
  * Space. What is kept counts as used. But a job holds its layers before it reserves the space for all of
- * them: what is kept of a layer that is held is a part of that promise, and does not count twice.
+ * them: what is kept of a layer that is held is a part of that promise, and does not count twice. A
+ * compressed blob (CACHE_PACKED) is no part of it, since it stays beside what is made of it.
  *
  * The list is guarded by c->lock, where it is also decided who takes an entry off it; who does has the
  * layer's guard meanwhile, so a directory is never removed and begun at once.
@@ -39,6 +40,7 @@ struct cache_kept {
         struct digest digest;
         enum cache_form form;
         uint64_t bytes;     /* of disk */
+        bool is_packed;     /* most of them are a compressed blob */
         int64_t written_ms; /* since 1970: the journal was */
         char name[CACHE_STAGING_NAME_MAX];
 };
@@ -108,6 +110,13 @@ static bool is_old(int64_t written_ms) {
                age < -KEPT_MAX_AGE_MS; /* a clock that was wrong is no reason to keep */
 }
 
+static bool has_packed(const struct cache *c, const char *name) {
+        char path[CACHE_STAGING_NAME_MAX + sizeof CACHE_PACKED];
+
+        snprintf(path, sizeof path, "%s/%s", name, CACHE_PACKED);
+        return faccessat(c->staging_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 bool cache_kept_add(struct cache *c, const char *name) {
         int64_t written_ms = journal_time(c, name);
         struct cache_kept *k;
@@ -119,7 +128,11 @@ bool cache_kept_add(struct cache *c, const char *name) {
         if (!k)
                 return false;
         *k = (struct cache_kept){
-                .digest = l.digest, .form = l.form, .written_ms = written_ms, .bytes = disk_usage(c, name)
+                .digest = l.digest,
+                .form = l.form,
+                .written_ms = written_ms,
+                .bytes = disk_usage(c, name),
+                .is_packed = has_packed(c, name),
         };
         snprintf(k->name, sizeof k->name, "%s", name);
         LOCK_SCOPE(&c->lock);
@@ -156,7 +169,7 @@ uint64_t cache_kept_bytes(struct cache *c, bool held) {
         uint64_t bytes = 0;
 
         for (const struct cache_kept *k = c->kept; k; k = k->next)
-                if (cache_is_held(c, &k->digest) == held)
+                if ((cache_is_held(c, &k->digest) && !k->is_packed) == held)
                         bytes += k->bytes;
         return bytes;
 }

@@ -10,7 +10,7 @@
  *   free       what is left of the capacity, or of the disk above minFree if that is less
  *
  * Consuming moves bytes from reserved to written; releasing forgets both. Between the seal of a layer and the
- * release its bytes count twice, which errs on the safe side.
+ * release its bytes count twice, which errs on the safe side. What is spared counts as written.
  *
  * Measuring asks the index and the file system and may take long, so no lock is held; consuming, which the
  * engine's reactor does, never waits for it. What is promised is looked at first: what is consumed or
@@ -22,6 +22,8 @@
 #include "base/text.h"
 
 #include <sys/statvfs.h>
+
+#define SPARE_PART 4u /* of what is free, one part may be used for what nobody needs */
 
 struct cache_reservation {
         struct cache *cache;
@@ -145,6 +147,32 @@ int cache_reservation_grow(struct cache_reservation *r, uint64_t bytes, struct e
                         return dropped;
         }
         return result < 0 ? error_copy(e, &full) : 0;
+}
+
+int cache_reservation_spare(struct cache_reservation *r, uint64_t bytes) {
+        struct cache *c = r->cache;
+        struct cache_index_sums sums;
+        struct cache_space s;
+        struct error e;
+
+        CACHE_GUARD_SCOPE(c, CACHE_GUARD_SPACE, "");
+        int result = measure_with_promises(c, &s, &sums, &e);
+        if (result < 0)
+                return result;
+        if (bytes > s.free / SPARE_PART)
+                return -ENOSPC;
+        LOCK_SCOPE(&c->promises.lock);
+        r->written += bytes;
+        c->promises.written += bytes;
+        return 0;
+}
+
+void cache_reservation_give_back(struct cache_reservation *r, uint64_t bytes) {
+        struct cache_promises *p = &r->cache->promises;
+        LOCK_SCOPE(&p->lock);
+
+        r->written -= bytes;
+        p->written -= bytes;
 }
 
 int cache_reserve(struct cache_reservation **ret, struct cache *c, uint64_t bytes, struct error *e) {

@@ -115,6 +115,7 @@ static void *blob_main(void *userdata) {
         unsigned place = b->place;
         struct transfer *t;
 
+        (void)pthread_setname_np(pthread_self(), "blob");
         free(b);
         while ((t = take_next(g, place))) {
                 struct transfer_result result = { .bytes = 0 };
@@ -131,6 +132,7 @@ static void *bury_main(void *userdata) {
         struct engine *g = userdata;
         struct transfer *t;
 
+        (void)pthread_setname_np(pthread_self(), "bury");
         while ((t = take_cancelled(g))) {
                 const struct transfer_result none = { .bytes = 0 };
                 struct error e;
@@ -278,6 +280,10 @@ int engine_start(struct transfer **ret, struct engine *g, const struct transfer_
                 .userdata = order->userdata,
         };
         placer_init(&t->placer);
+        t->spooler = (struct placer){
+                .reactor = g->reactor, .arena = g->arena, .direct = g->direct, .allowed = order->size
+        };
+        placer_init(&t->spooler);
         *ret = t; /* before done() can run */
         enqueue(g, t);
         return 0;
@@ -316,6 +322,7 @@ void transfer_free(struct transfer *t) {
         if (!t)
                 return;
         placer_destroy(&t->placer);
+        placer_destroy(&t->spooler);
         fetch_destroy(&t->fetch);
         regions_destroy(&t->regions);
         window_destroy(&t->window);

@@ -45,6 +45,10 @@ struct transfer_order {
          * transfer. */
         int (*grow)(void *userdata, uint64_t bytes, struct error *e);
         void (*wrote)(void *userdata, uint64_t bytes); /* after bytes are on disk; any thread */
+        /* Space that only serves to go on after a failure, and comes back by spared(): 0 if there is so much
+         * that nobody is in want of it. NULL: there is none. */
+        int (*spare)(void *userdata, uint64_t bytes);
+        void (*spared)(void *userdata, uint64_t bytes);
         void *userdata;
 };
 

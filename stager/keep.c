@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "cache/cache.h"
 #include "stager/replay.h"
+#include "stager/spool.h"
 #include "stager/survey.h"
 
 #include <dirent.h>
@@ -23,7 +24,8 @@ static int go_on(void *userdata, uint64_t pos, struct error *e) {
 
 /* Made by a transfer, of this form or another one. */
 static bool is_ours(const char *name) {
-        static const char *const names[] = { "blob", "tree", REPLAY_TREE, REPLAY_OLD, CACHE_JOURNAL };
+        static const char *const names[] = { "blob",      "tree",     CACHE_PACKED,
+                                             REPLAY_TREE, REPLAY_OLD, CACHE_JOURNAL };
 
         for (size_t i = 0; i < sizeof names / sizeof *names; i++)
                 if (strcmp(name, names[i]) == 0)
@@ -31,9 +33,21 @@ static bool is_ours(const char *name) {
         return strncmp(name, SURVEY_PREFIX, sizeof SURVEY_PREFIX - 1) == 0;
 }
 
+/* What the journal of such a transfer speaks of. */
+static const char *data_name(const struct transfer *t) {
+        if (t->order.codec != PLAN_CODEC_NONE)
+                return CACHE_PACKED;
+        return t->order.packing == PLAN_TAR ? "tree" : "blob";
+}
+
+/* Of a compressed layer a layout takes nothing over, and adds nothing to what a registry has begun. */
+static bool is_apart(const struct transfer *t) {
+        return t->order.codec != PLAN_CODEC_NONE && oci_blob_is_layout(t->order.source);
+}
+
 /* Removes what a transfer has left; with @kept all but the journal and what it speaks of. */
 static int clear(const struct transfer *t, bool kept, struct error *e) {
-        const char *data = t->order.packing == PLAN_TAR ? "tree" : "blob";
+        const char *data = data_name(t);
         _cleanup_closedir_ DIR *d = NULL;
         _cleanup_close_ int fd = openat(t->order.dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         const struct dirent *entry;
@@ -79,24 +93,24 @@ int keep_begin(struct keep *k, struct transfer *t, bool fresh, struct error *e) 
                                            .size = t->order.size,
                                            .packing = t->order.packing,
                                            .codec = t->order.codec };
-        bool plain = t->order.codec == PLAN_CODEC_NONE;
+        bool plain = t->order.codec == PLAN_CODEC_NONE, keeps = plain || spool_is_for(t);
         int r = 0;
 
         *k = (struct keep){ .transfer = t };
         sha256_init(&k->resume.state);
-        if (plain && !fresh)
+        if (keeps && !fresh)
                 r = look(k, &head, e);
         if (r == 0)
-                r = clear(t, k->resume.start.pos > 0, e);
+                r = clear(t, k->resume.start.pos > 0 || is_apart(t), e);
         /* A layout is on a disk already. */
-        if (r == 0 && plain && !oci_blob_is_layout(t->order.source))
+        if (r == 0 && keeps && !oci_blob_is_layout(t->order.source))
                 r = keeper_new(&k->keeper, t->engine->reactor, t->order.dir_fd, &head, &k->resume.start, e);
         if (r < 0)
                 return r;
-        if (k->resume.start.pos > 0) {
+        if (k->resume.start.pos > 0 && plain)
                 placer_had(&t->placer, k->resume.start.pos);
+        if (k->resume.start.pos > 0)
                 tell(t, k->resume.start.pos);
-        }
         return 0;
 }
 
@@ -114,12 +128,27 @@ bool keep_is_worth(const struct error *e) {
         }
 }
 
-/* The rest of a raw file was allocated in advance. */
+/* The rest of a blob in one file was allocated in advance. */
 static void cut(const struct transfer *t, uint64_t size) {
-        _cleanup_close_ int fd = openat(t->order.dir_fd, "blob", O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+        _cleanup_close_ int fd = openat(t->order.dir_fd, data_name(t), O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
 
         if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
                 log_debug(FETCH, "what was kept cannot be cut: %s", strerror(errno));
+}
+
+/* What a decoder has put out is of no use to whoever goes on. */
+static void leave(const struct keep *k, uint64_t pos) {
+        const struct transfer *t = k->transfer;
+
+        if (k->keeper && strcmp(data_name(t), "tree") != 0)
+                cut(t, pos);
+        if (t->order.codec != PLAN_CODEC_NONE)
+                (void)clear(t, true, NULL);
+}
+
+void keep_no_more(struct keep *k) {
+        keeper_free(k->keeper);
+        k->keeper = NULL;
 }
 
 void keep_end(struct keep *k, int result, const struct error *e) {
@@ -127,9 +156,8 @@ void keep_end(struct keep *k, int result, const struct error *e) {
         uint64_t pos = keeper_finish(k->keeper);
 
         if (result < 0 && ((k->keeper && pos == 0) || !keep_is_worth(e)))
-                (void)clear(t, false, NULL);
-        else if (result < 0 && k->keeper && t->order.packing == PLAN_RAW)
-                cut(t, pos);
-        keeper_free(k->keeper);
-        k->keeper = NULL;
+                (void)clear(t, is_apart(t), NULL);
+        else if (result < 0)
+                leave(k, pos);
+        keep_no_more(k);
 }

@@ -284,11 +284,15 @@ void keeper_bytes(struct keeper *k, uint64_t from, const void *data, size_t len)
         go_on(k);
 }
 
-/* A raw file is gone on with a segment at a time. The last byte is never marked: nothing would be left to ask
- * the registry for, and who may have the blob is for the registry to say. */
+static bool is_one_file(const struct journal_head *h) {
+        return h->packing == PLAN_RAW || h->codec != PLAN_CODEC_NONE;
+}
+
+/* What is one file is gone on with a segment at a time. The last byte is never marked: nothing would be left
+ * to ask the registry for, and who may have the blob is for the registry to say. */
 void keeper_mark(struct keeper *k, const struct sha256 *state) {
         if (!k || state->len < k->next_mark || state->len >= k->head.size ||
-            (k->head.packing == PLAN_RAW && state->len % SEGMENT_SIZE))
+            (is_one_file(&k->head) && state->len % SEGMENT_SIZE))
                 return;
         k->next_mark = state->len + k->step;
         LOCK_SCOPE(&k->lock);

@@ -222,10 +222,11 @@ static void submit(struct place_file *f, struct segment *s, size_t from, size_t 
  * Their number; 0: the direct write takes them. */
 static size_t write_tail(struct place_file *f) {
         size_t tail = f->fill % BLOCK, head = f->fill - tail;
-        int flags = fcntl(f->fd, F_GETFL);
 
-        if (tail == 0 || head == 0 || f->from > 0 || f->cur->pos > 0 || f->fill != f->size || flags < 0 ||
-            fcntl(f->fd, F_SETFL, flags & ~O_DIRECT) < 0)
+        if (tail == 0 || head == 0 || f->from > 0 || f->cur->pos > 0 || f->fill != f->size)
+                return 0;
+        int flags = fcntl(f->fd, F_GETFL);
+        if (flags < 0 || fcntl(f->fd, F_SETFL, flags & ~O_DIRECT) < 0)
                 return 0;
         ssize_t n = pwrite(f->fd, f->cur->data + head, tail, (off_t)head);
         (void)fcntl(f->fd, F_SETFL, flags);

@@ -143,14 +143,6 @@ static int hash_zeros(struct check *c, uint64_t len, struct error *e) {
         return 1;
 }
 
-static bool same_state(const struct sha256 *a, const struct sha256 *b) {
-        uint8_t x[SHA256_SAVED_SIZE], y[SHA256_SAVED_SIZE];
-
-        sha256_save(a, x);
-        sha256_save(b, y);
-        return memcmp(x, y, sizeof x) == 0;
-}
-
 /* 1: the batch is confirmed. */
 static int check_batch(struct check *c, struct journal_batch b, struct error *e) {
         const struct sha256 want = b.state;
@@ -165,7 +157,7 @@ static int check_batch(struct check *c, struct journal_batch b, struct error *e)
                 else
                         sha256_update(&c->state, entry.data, (size_t)entry.len);
         }
-        return r > 0 ? same_state(&c->state, &want) : r;
+        return r > 0 ? sha256_equal(&c->state, &want) : r;
 }
 
 static int check_all(struct resume *ret, struct check *c, struct reader *reader, struct error *e) {

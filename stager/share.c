@@ -15,8 +15,8 @@
  * A share that cannot be started ends in share_finish() as well, because other jobs may have joined it by
  * then. The transfer holds a reference until share_finish(), so whoever drops the last one finds no transfer.
  *
- * Threads: jobs in share_get(), a thread of the engine in share_done(), share_grow() and share_wrote(), where
- * it may be the reactor; so share_wrote() must not wait for stager.lock. The lock guards the table and every
+ * Threads: jobs in share_get(), a thread of the engine in share_done() and the transfer's callbacks, where it
+ * may be the reactor; so share_wrote() must not wait for stager.lock. The lock guards the table and every
  * share; it is not held while a registry, the cache or the disk is asked.
  */
 #include "stager/share.h"
@@ -74,6 +74,18 @@ static void share_wrote(void *userdata, uint64_t bytes) {
         struct share *x = userdata;
 
         cache_reservation_consume(x->reservation, bytes);
+}
+
+static int share_spare(void *userdata, uint64_t bytes) {
+        struct share *x = userdata;
+
+        return cache_reservation_spare(x->reservation, bytes);
+}
+
+static void share_spared(void *userdata, uint64_t bytes) {
+        struct share *x = userdata;
+
+        cache_reservation_give_back(x->reservation, bytes);
 }
 
 /* Marks the end of a share that never became a transfer, or whose transfer is over. Lock held. */
@@ -143,6 +155,8 @@ static int share_start(struct share *x, struct job *j, const struct job_blob *b,
                 .group = (uintptr_t)j,
                 .grow = share_grow,
                 .wrote = share_wrote,
+                .spare = share_spare,
+                .spared = share_spared,
                 .userdata = x,
         };
         /* engine_start() only queues. Under the lock, so that share_done(), which comes from a blob thread,

@@ -6,6 +6,7 @@
  *     -> raw:             segments are written by the reactor, the thread only waits
  *        raw with codec:  intake -> decoder -> the file
  *        tar:             intake [-> decoder] -> unpack
+ *        with a decoder, the blob also goes to a spool, from which it can be gone on with
  *     -> the blob to its last byte -> digest -> durable
  *
  * The digester hashes the same bytes meanwhile, so it may be ahead of the content or behind it.
@@ -13,7 +14,8 @@
  * The digest has the first word: whatever else seems wrong with the content, if the digest is wrong too then
  * the bytes are not those that were asked for. Then everything is thrown away and tried once more from zero,
  * because a proxy may have spoilt one answer. If a part was kept from an earlier transfer (keep.h), the first
- * time is not counted and nobody is blamed: it may have been wrong then already.
+ * time is not counted and nobody is blamed: it may have been wrong then already. Likewise if the disk is full
+ * and something on it is only there to be gone on with.
  */
 #include "stager/transfer.h"
 
@@ -25,6 +27,7 @@
 #include "stager/keep.h"
 #include "stager/record.h"
 #include "stager/replay.h"
+#include "stager/spool.h"
 #include "stager/unpack.h"
 
 #include <fcntl.h>
@@ -41,14 +44,24 @@ struct attempt {
         struct survey survey;  /* of a plain tar */
         struct unpack_notes notes;
         struct decode_stream *decoder; /* NULL: the bytes are as they come */
+        struct spool spool;            /* of what goes through it */
         struct segment *output;        /* of the decoder */
         struct transfer_result result;
 };
 
 static int next_encoded(void *userdata, const void **ret, size_t *ret_len, struct error *e) {
         struct attempt *a = userdata;
+        int r = spool_next(&a->spool, ret, ret_len, e);
 
-        return intake_next(&a->intake, ret, ret_len, e);
+        if (r == 0 && !a->intake.begun)
+                r = intake_begin(&a->intake, a->spool.file, e);
+        return r == 0 ? intake_next(&a->intake, ret, ret_len, e) : r;
+}
+
+/* Behind what was kept nothing is asked for before that is decoded: the window would only be in the way of
+ * others. */
+static int begin_encoded(struct attempt *a, struct error *e) {
+        return a->keep.resume.start.pos > 0 ? 0 : intake_begin(&a->intake, a->spool.file, e);
 }
 
 /* The decoded stream: unpack_source and the raw file's way. */
@@ -102,7 +115,7 @@ static int carry_decoded(struct attempt *a, struct place_file *f, uint64_t *ret_
         const void *data;
         size_t len;
         uint64_t offset = 0;
-        int r = intake_begin(&a->intake, NULL, e);
+        int r = begin_encoded(a, e);
 
         while (r == 0 && (r = next_decoded(a, &data, &len, e)) > 0) {
                 /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): set, because there is data */
@@ -212,7 +225,7 @@ static int unpack_plain(struct attempt *a, int tree_fd, struct unpack_result *re
 
 static int unpack_decoded(struct attempt *a, int tree_fd, struct unpack_result *ret, struct error *e) {
         const struct unpack_source decoded = { .next = next_decoded, .userdata = a };
-        int r = intake_begin(&a->intake, NULL, e);
+        int r = begin_encoded(a, e);
 
         if (r == 0)
                 r = unpack_tar(ret, tree_fd, &a->transfer->placer, &decoded, &a->notes, e);
@@ -279,7 +292,8 @@ static int attempt_raw(struct attempt *a, bool *ret_mismatch, struct error *e) {
                 r = place_open_straight(&f, &t->placer, t->order.dir_fd, "blob", size, e);
         if (r < 0)
                 return r;
-        keeper_file(a->keep.keeper, kept, size, "blob", kept);
+        if (!a->decoder)
+                keeper_file(a->keep.keeper, kept, size, "blob", kept);
         r = a->decoder ? carry_decoded(a, f, &size, e) : carry_raw(a, f, e);
         if (a->intake.begun)
                 r = judge(a, r, ret_mismatch, e);
@@ -288,7 +302,7 @@ static int attempt_raw(struct attempt *a, bool *ret_mismatch, struct error *e) {
 
 static int attempt_tar(struct attempt *a, bool *ret_mismatch, struct error *e) {
         struct transfer *t = a->transfer;
-        const char *name = a->keep.resume.start.pos > 0 ? REPLAY_TREE : "tree";
+        const char *name = a->keep.resume.start.pos > 0 && !a->decoder ? REPLAY_TREE : "tree";
         _cleanup_close_ int tree_fd = -1;
 
         if (mkdirat(t->order.dir_fd, name, 0755) < 0)
@@ -316,6 +330,19 @@ static void mark(void *userdata, const struct sha256 *hash) {
         keeper_mark(userdata, hash);
 }
 
+/* Without one a journal would have nothing to speak of. */
+static int begin_spool(struct attempt *a, struct error *e) {
+        const struct transfer *t = a->transfer;
+        const struct resume *from = &a->keep.resume;
+        int r = spool_is_for(t) ? spool_begin(&a->spool, a->transfer, from, e) : 0;
+
+        if (a->spool.file)
+                keeper_file(a->keep.keeper, from->start.pos, t->order.size, CACHE_PACKED, from->start.pos);
+        else
+                keep_no_more(&a->keep);
+        return r;
+}
+
 static int begin_decoder(struct attempt *a, struct error *e) {
         const struct decode_source source = { .next = next_encoded, .userdata = a };
         const struct transfer *t = a->transfer;
@@ -340,30 +367,37 @@ static int begin_attempt(struct attempt *a, bool fresh, struct error *e) {
         window_reset(&t->window, a->keep.resume.start.pos, t->order.size);
         regions_clear(&t->regions);
         fetch_reset(&t->fetch);
+        if (t->order.codec != PLAN_CODEC_NONE) {
+                r = begin_spool(a, e);
+                if (r == 0)
+                        r = begin_decoder(a, e);
+        }
         t->digest.edge = a->keep.keeper ? mark : NULL;
         t->digest.edge_data = a->keep.keeper;
-        if (t->order.codec == PLAN_CODEC_NONE)
-                return 0;
-        return begin_decoder(a, e);
+        return r;
 }
 
 static void end_attempt(struct attempt *a, int r, const struct error *e) {
         struct transfer *t = a->transfer;
 
+        t->no_spool = r < 0 && e->kind == ERROR_NO_SPACE && spool_is_in_use(&a->spool);
         intake_end(&a->intake);
         unpack_notes_clear(&a->notes);
         placer_restart(&t->placer); /* closes what a failure has left open */
         replay_free(a->replay);
+        spool_end(&a->spool, r == 0);
         keep_end(&a->keep, r, e);
         decode_stream_free(a->decoder);
         if (a->output)
                 arena_unref(t->engine->arena, a->output);
 }
 
-/* *ret_again: what was kept may be the reason of the failure. */
+/* *ret_again: what is or was kept may be the reason of the failure. */
 static int attempt_run(struct transfer *t, bool fresh, struct transfer_result *ret, bool *ret_mismatch,
                        bool *ret_again, struct error *e) {
-        struct attempt a = { .transfer = t, .intake = { .transfer = t }, .keep = { .transfer = t } };
+        struct attempt a = {
+                .transfer = t, .intake = { .transfer = t }, .keep = { .transfer = t }, .spool = { .fd = -1 }
+        };
         char digest[DIGEST_TEXT_SIZE];
         int r = begin_attempt(&a, fresh, e);
 
@@ -373,7 +407,8 @@ static int attempt_run(struct transfer *t, bool fresh, struct transfer_result *r
         end_attempt(&a, r, e);
         if (r == 0)
                 *ret = a.result;
-        *ret_again = r < 0 && a.keep.resume.start.pos > 0 && e->kind != ERROR_NO_SPACE && !keep_is_worth(e);
+        *ret_again = t->no_spool ||
+                     (r < 0 && a.keep.resume.start.pos > 0 && e->kind != ERROR_NO_SPACE && !keep_is_worth(e));
         if (r < 0 && e->kind == ERROR_INVALID) /* a model may have many */
                 return error_wrap(e, "blob %s", digest_format(&t->order.digest, digest));
         return r;

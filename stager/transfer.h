@@ -43,9 +43,11 @@ struct transfer {
         struct regions regions;    /* likewise: what goes straight from the window to files */
         struct fetch fetch;        /* the reactor's while it is attached, else the blob thread's */
         struct placer placer;      /* the blob thread's; see place.h for what the reactor does */
+        struct placer spooler;     /* likewise; spool.h's */
         atomic_bool started;       /* a blob thread has it */
         atomic_uint_fast64_t verified; /* bytes that went into the digest, in order */
         bool attached;                 /* the reactor has the fetch */
+        bool no_spool;                 /* the blob thread's: there was no space for one */
 };
 
 /* Runs to the end and fills @e or @ret; does not call done(). Blob thread. */

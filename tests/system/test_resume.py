@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A transfer that was cut off is gone on with: what was fetched twice is counted by the registry, never timed."""
+import gzip
 import hashlib
 import json
+import pathlib
 import random
+import subprocess
 
+import grpc
 import pytest
-from harness.layout import Layout, file_sums, tar_of
+from harness.layout import TAR, Layout, file_sums, tar_of
 from harness.process import wait_until
 
 MIB = 1 << 20
@@ -254,6 +258,127 @@ def test_kept_files_that_are_gone_are_fetched_again(world, kind):
     assert resumed(daemon) == 0
 
 
+# ---- compressed layers
+
+@pytest.fixture(scope="module")
+def packed_models(tmp_path_factory):
+    """({codec: layout}, {path: SHA-256}): an image of 128 MiB in each codec, and what is in it."""
+    rng = random.Random(5)
+    files = {f"models/{name}": rng.randbytes(size) for name, size in (("a", 50 * MIB + 5), ("b", 1000), ("c", 78 * MIB + 7))}
+    data = tar_of(files)
+    codecs = {"gzip": gzip.compress(data, 1), "zstd": subprocess.run(["zstd", "-q", "-1", "-c"], input=data, capture_output=True, check=True).stdout}
+    layouts = {}
+    for codec, blob in codecs.items():
+        layouts[codec] = Layout.create(tmp_path_factory.mktemp(codec) / "layout").path
+        Layout(layouts[codec]).add_image("latest", blob, media_type=f"{TAR}+{codec}")
+    return layouts, {name.removeprefix("models/"): hashlib.sha256(d).hexdigest() for name, d in files.items()}
+
+
+CODECS = ["gzip", "zstd"]
+
+
+@pytest.fixture
+def packed(life, packed_models):
+    """(registry, daemon, is_right): all codecs, and a small window."""
+    registry = life.registry(layouts=packed_models[0])
+    daemon = life.daemon(registry, engine={"memory": "32MiB", "rangeSize": "1MiB", "connections": 8})
+
+    def right(codec):
+        with daemon.published("v", registry.ref(codec)) as path:
+            return file_sums(path) == packed_models[1]
+    return registry, daemon, right
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_killed_transfer_of_a_compressed_layer_is_gone_on_with(packed, codec):
+    registry, daemon, right = packed
+    cut_at(registry, daemon, registry.ref(codec), 100 * MIB)
+    assert kept(daemon, "*/packed")
+    daemon.start()
+    assert right(codec)
+    assert registry.blob_bytes() <= allowed() + MIB < 100 * MIB + SIZE
+    assert resumed(daemon) >= 100 * MIB - WINDOW - SIZE // 100 - SOCKETS
+    assert not list((daemon.root / "staging").iterdir())
+    space = daemon.cli("df", "-o", "json").json()
+    assert (space["reserved"], space["used"] < SIZE + 2 * MIB) == (0, True)
+
+
+def test_a_compressed_layer_comes_to_its_end_killed_at_any_time_and_again(packed):
+    registry, daemon, right = packed
+    rng = random.Random(7)
+    sent, again = 0, 0
+    for _ in range(3):
+        sent += rng.randrange(80 * MIB, 110 * MIB)
+        cut_at(registry, daemon, registry.ref("zstd"), sent)
+        daemon.start()
+        if is_ready(daemon):
+            break
+        again += 1
+    assert right("zstd")
+    assert again == 0 or "resumes at" in daemon.log
+    assert registry.blob_bytes() <= allowed(again) + MIB
+    assert mismatches(daemon) == 0
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_compressed_layer_is_gone_on_with_after_the_registry_had_gone(packed, codec):
+    registry, daemon, right = packed
+    registry.set(total="64MiB")
+    daemon.cli("warm", "--detach", registry.ref(codec)).ok()
+    wait_until(lambda: registry.blob_bytes(live=True) > 100 * MIB, "a part of the model has come")
+    registry.set(fail_every=1, fail_status=403, total=0)
+    wait_until(lambda: [m for m in daemon.cli("ls", "-o", "json").json() if m["state"] == "failed"], "the job has failed")
+    blob, = kept(daemon, "*/packed")
+    assert blob.stat().st_size < SIZE, "what was allocated and not written is given back"
+    assert not [p for p in blob.parent.iterdir() if p.name not in ("packed", "journal")], "what was made of it serves nobody"
+    registry.set(fail_every=0)
+    assert right(codec)
+    assert registry.blob_bytes() <= allowed() + MIB
+    assert daemon.metrics()["cache_partial_bytes"] == 0
+
+
+def test_kept_bytes_of_a_compressed_layer_that_changed_are_fetched_again(packed):
+    registry, daemon, right = packed
+    cut_at(registry, daemon, registry.ref("gzip"), 100 * MIB)
+    damage(kept(daemon, "*/packed")[0], 30 * MIB)
+    daemon.start()
+    assert right("gzip")
+    assert mismatches(daemon) == 0
+    assert 0 < resumed(daemon) <= 30 * MIB
+
+
+def test_a_compressed_layer_comes_again_from_a_server_without_ranges(packed):
+    registry, daemon, right = packed
+    cut_at(registry, daemon, registry.ref("zstd"), 100 * MIB)
+    registry.set(ignore_range=True)
+    daemon.start()
+    assert right("zstd")
+    assert resumed(daemon) > 40 * MIB
+
+
+def test_a_layout_leaves_alone_what_a_registry_has_brought_of_a_compressed_layer(packed, packed_models, life):
+    registry, daemon, right = packed
+    broken = Layout.create(life.folder() / "layout")
+    for blob in (pathlib.Path(packed_models[0]["zstd"]) / "blobs/sha256").iterdir():
+        (broken.path / "blobs/sha256" / blob.name).write_bytes(blob.read_bytes() if blob.stat().st_size < MIB else b"short")
+    (broken.path / "index.json").write_bytes((pathlib.Path(packed_models[0]["zstd"]) / "index.json").read_bytes())
+    cut_at(registry, daemon, registry.ref("zstd"), 100 * MIB)
+    daemon.start()
+    with pytest.raises(grpc.RpcError):
+        daemon.publish("v", f"oci-layout:{broken.path}:latest")
+    assert resumed(daemon) == 0
+    assert right("zstd")
+    assert resumed(daemon) > 40 * MIB
+
+
+def test_nothing_goes_to_make_room_for_a_compressed_layer_beside_its_files(life, packed_models):
+    registry = life.registry(layouts=packed_models[0], synthetic={"other": "raw:20MiB:1"})
+    daemon = life.daemon(registry, engine={"memory": "32MiB", "rangeSize": "1MiB"}, cache={"maxBytes": "240MiB", "minFree": 0})
+    daemon.cli("warm", registry.ref("other")).ok()
+    daemon.cli("warm", registry.ref("zstd")).ok()
+    assert {m["reference"].split("/")[1].split(":")[0] for m in daemon.cli("ls", "-o", "json").json()} == {"other", "zstd"}
+
+
 # ---- who may have it, and for how long
 
 def test_what_was_kept_of_a_private_model_is_not_for_others(life):
@@ -262,7 +387,6 @@ def test_what_was_kept_of_a_private_model_is_not_for_others(life):
     secrets = {".dockerconfigjson": json.dumps({"auths": {registry.host: {"username": "u", "password": "p"}}})}
     registry.set(total="64MiB")
     import concurrent.futures
-    import grpc
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         publish = pool.submit(daemon.publish, "v", registry.ref("mine"), secrets=secrets)
         wait_until(lambda: registry.blob_bytes(live=True) > 100 * MIB, "a part of the model has come")

@@ -61,6 +61,26 @@ static void test_what_is_written_is_not_free_before_it_is_sealed(void **state) {
         assert_int_equal(space_of(f->cache).free, 1024 * KIB);
 }
 
+static void test_space_is_spared_where_nobody_is_in_want_of_it(void **state) {
+        struct fixture *f = *state;
+        struct digest key = make_model(f->cache, "example.com/m:1", "0123456789");
+        struct cache_reservation *r;
+        struct error e;
+
+        limit(f, "1MiB");
+        assert_ok(cache_reserve(&r, f->cache, 600 * KIB, &e), &e);
+        uint64_t before = space_of(f->cache).free;
+        assert_int_equal(cache_reservation_spare(r, before / 2), -ENOSPC);
+        assert_int_equal(cache_reservation_spare(r, before / 4), 0);
+        assert_int_equal(space_of(f->cache).free, before - before / 4);
+        assert_int_equal(space_of(f->cache).reserved, 600 * KIB);
+        cache_reservation_give_back(r, before / 4);
+        assert_int_equal(space_of(f->cache).free, before);
+        cache_reservation_release(r);
+        _cleanup_(cache_model_freep) struct cache_model *m = NULL;
+        assert_int_equal(cache_model_find(f->cache, &key, &m), 0);
+}
+
 static void test_a_refusal_says_what_is_needed_free_and_in_the_way(void **state) {
         struct fixture *f = *state;
         struct digest key = make_model(f->cache, "example.com/m:1", "0123456789");
@@ -337,6 +357,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 T(test_what_is_promised_is_not_free),
                 T(test_what_is_written_is_not_free_before_it_is_sealed),
+                T(test_space_is_spared_where_nobody_is_in_want_of_it),
                 T(test_a_refusal_says_what_is_needed_free_and_in_the_way),
                 T(test_what_the_file_system_keeps_is_not_free),
                 T(test_writes_are_told_while_the_disk_is_being_measured),
