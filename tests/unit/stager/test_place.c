@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* WRAP: fsync fdatasync pwrite */
+/* WRAP: fsync fdatasync pwrite fallocate ftruncate */
 /* Files of any size and with any holes, written in any pieces, against a copy in memory. */
 #include "tests/unit/test.h"
 
@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #define MIB ((size_t)1 << 20)
+#define BLOCK ((size_t)4096)
 #define MAX_SIZE (4 * MIB)
 
 struct world {
@@ -50,14 +51,46 @@ static atomic_uint refused;
 ssize_t __real_pwrite(int fd, const void *data, size_t len, off_t offset);
 ssize_t __wrap_pwrite(int fd, const void *data, size_t len, off_t offset);
 
+/* A full disk, in small: what is less than a block does not go. */
+static atomic_bool refusing_ends;
+static atomic_int refused_ends;
+
 ssize_t __wrap_pwrite(int fd, const void *data, size_t len, off_t offset) {
         unsigned bit = 1u << ((size_t)offset / MIB);
+
+        if (refusing_ends && len < BLOCK) {
+                refused_ends++;
+                errno = ENOSPC;
+                return -1;
+        }
 
         if (refusing && !(atomic_fetch_or(&refused, bit) & bit)) {
                 errno = EINVAL;
                 return -1;
         }
         return __real_pwrite(fd, data, len, offset);
+}
+
+/* How space is given: 0, or the errno that fallocate() fails with. */
+static atomic_int no_space, asked_for_space, cuts;
+
+int __real_fallocate(int fd, int mode, off_t offset, off_t len);
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t len);
+
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t len) {
+        asked_for_space++;
+        if (no_space == 0)
+                return __real_fallocate(fd, mode, offset, len);
+        errno = no_space;
+        return -1;
+}
+
+int __real_ftruncate(int fd, off_t size);
+int __wrap_ftruncate(int fd, off_t size);
+
+int __wrap_ftruncate(int fd, off_t size) {
+        cuts++;
+        return __real_ftruncate(fd, size);
 }
 
 int __wrap_fdatasync(int fd) { /* leaves mode and times to chance */
@@ -269,6 +302,68 @@ static void test_what_was_left_open_is_closed_and_gives_its_memory_back(void **s
         assert_int_equal(arena_available(w->arena, ARENA_OUTPUT), arena_segments(w->arena, ARENA_OUTPUT));
 }
 
+static int place_all(struct world *w, const char *name, const char *data, size_t size, struct error *e) {
+        struct place_file *f = begin(w, name, size, false);
+        int r = place_write(f, data, size, 0, e);
+
+        if (r < 0)
+                return r;
+        end(f, size, false);
+        return placer_drain(&w->placer, e);
+}
+
+static void test_files_are_complete_where_no_space_can_be_allocated_ahead(void **state) {
+        struct world *w = *state;
+        static char data[3 * MIB + 57];
+        struct error e;
+
+        memset(data, 5, sizeof data);
+        no_space = EOPNOTSUPP;
+        asked_for_space = 0;
+        int r = place_all(w, "a", data, sizeof data, &e);
+        no_space = 0;
+        if (r < 0)
+                fail_msg("%s", e.text);
+        assert_int_equal(asked_for_space, 1);
+        assert_same(w, "a", data, sizeof data);
+}
+
+static void test_a_disk_without_space_is_told_before_anything_is_written(void **state) {
+        struct world *w = *state;
+        static char data[3 * MIB];
+        struct error e;
+
+        no_space = ENOSPC;
+        int r = place_write(begin(w, "a", sizeof data, false), data, sizeof data, 0, &e);
+        no_space = 0;
+        assert_true(r < 0);
+        assert_int_equal(e.kind, ERROR_NO_SPACE);
+        assert_int_equal(w->wrote, 0);
+}
+
+/* To be cut costs the file system a read. */
+static void test_a_file_in_one_segment_is_not_cut_to_its_size(void **state) {
+        struct world *w = *state;
+        static char data[100 * 1024 + 57];
+        struct error e;
+
+        memset(data, 9, sizeof data);
+        for (int refuse = 0; refuse <= 1; refuse++) {
+                const char *name = refuse ? "with the rest" : "apart";
+
+                cuts = refused_ends = 0;
+                refusing_ends = refuse;
+                int r = place_all(w, name, data, sizeof data, &e);
+                refusing_ends = false;
+                if (r < 0)
+                        fail_msg("%s", e.text);
+                assert_int_equal(cuts, refuse);
+                assert_int_equal(refused_ends, refuse);
+                assert_same(w, name, data, sizeof data);
+        }
+        assert_int_equal(w->wrote, 2 * sizeof data);
+}
+
 /* Several are under way when the first one is refused. */
 static void test_direct_writes_that_are_refused_are_written_again(void **state) {
         struct world *w = *state;
@@ -302,6 +397,9 @@ int main(void) {
                 T(test_a_name_that_exists_is_not_opened),
                 T(test_restart_does_not_tell_the_same_bytes_twice),
                 T(test_what_was_left_open_is_closed_and_gives_its_memory_back),
+                T(test_files_are_complete_where_no_space_can_be_allocated_ahead),
+                T(test_a_disk_without_space_is_told_before_anything_is_written),
+                T(test_a_file_in_one_segment_is_not_cut_to_its_size),
                 cmocka_unit_test_setup_teardown(test_direct_writes_that_are_refused_are_written_again,
                                                 set_up_posix, tear_down),
         };
