@@ -51,6 +51,7 @@ static int posix_execute(const struct ring_op *op) {
 static void *posix_main(void *arg) {
         struct posix *p = arg;
 
+        (void)pthread_setname_np(pthread_self(), "disk");
         pthread_mutex_lock(&p->lock);
         for (;;) {
                 while (!p->todo.first && !p->stopping)

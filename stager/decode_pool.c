@@ -102,6 +102,7 @@ static void *helper_main(void *userdata) {
         struct decode_pool *p = userdata;
         struct decode_unit *u;
 
+        (void)pthread_setname_np(pthread_self(), "decode");
         while ((u = wait_for_work(p))) {
                 p->helped++;
                 set_state(p, u, decode(u));

@@ -227,6 +227,7 @@ static void *digester_main(void *userdata) {
         struct piece pieces[LANES_MAX];
         unsigned n;
 
+        (void)pthread_setname_np(pthread_self(), "digest");
         while ((n = take(d, pieces)) > 0) {
                 hash(d, pieces, n);
                 for (unsigned i = 0; i < n; i++)

@@ -240,6 +240,7 @@ static void *main_loop(void *userdata) {
         struct readahead *r = userdata;
         struct digest key;
 
+        (void)pthread_setname_np(pthread_self(), "readahead");
         be_idle();
         while (wait_for_key(r, &key)) {
                 read_model(r, &key);
