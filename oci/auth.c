@@ -140,7 +140,7 @@ int oci_auth_begin(enum oci_auth_next *ret, struct oci_auth *a, struct oci_chall
         }
         a->challenge = *known;
         *known = (struct oci_challenge){ 0 };
-        a->has_challenge = true;
+        a->has_challenge = a->is_of_before = true;
         r = first_answer_from(ret, a, 0, e);
         if (r == 0 && *ret == OCI_AUTH_GIVE_UP)
                 *ret = OCI_AUTH_SEND; /* the registry may have changed its mind; let it say so */
@@ -159,7 +159,13 @@ int oci_auth_on_token(struct oci_auth *a, const char *token, bool is_fresh, stru
 }
 
 int oci_auth_on_token_refused(enum oci_auth_next *ret, struct oci_auth *a, struct error *e) {
-        return first_answer_from(ret, a, a->at + 1, e);
+        int r = first_answer_from(ret, a, a->at + 1, e);
+
+        if (r == 0 && *ret == OCI_AUTH_GIVE_UP && a->is_of_before) {
+                a->is_of_before = false;
+                *ret = OCI_AUTH_SEND; /* likewise */
+        }
+        return r;
 }
 
 /* Takes the challenges of an answer in, if there are any that we know. */
@@ -179,6 +185,7 @@ static void challenge_update(struct oci_auth *a, char *const *challenges, size_t
 int oci_auth_on_denied(enum oci_auth_next *ret, struct oci_auth *a, long status, char *const *challenges,
                        size_t max, struct error *e) {
         challenge_update(a, challenges, max);
+        a->is_of_before = false;
         if (!a->has_challenge) {
                 *ret = OCI_AUTH_GIVE_UP;
                 return 0;

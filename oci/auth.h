@@ -34,6 +34,7 @@ struct oci_auth {
         const struct oci_credential *credential; /* the same; NULL: anonymous */
         struct oci_challenge challenge;          /* the newest */
         bool has_challenge;
+        bool is_of_before;   /* the challenge; the registry has not denied anything since */
         char *authorization; /* value of the header; NULL: none */
         char *token;         /* Bearer's; NULL: Basic or nothing */
         char *refused_token; /* came from the cache and was answered with 401 */

@@ -143,6 +143,19 @@ def test_credentials_given_to_warm_are_used(life, daemon, registry):
     assert done.json()[0]["result"] == "miss"
 
 
+def test_registry_that_wants_tokens_no_more_is_asked_without(daemon, registry):
+    registry.set(auth="bearer", user=USER, password=PASSWORD, anonymous=True, token_seconds=1)
+    warmed(daemon, registry, "raw")
+    registry.set(auth="none", anonymous=False)  # nor does its token service give any
+    registry.reset_stats()
+
+    def has_asked_for_a_token():  # when the one of before has expired
+        daemon.cli("rm", registry.ref("raw")).ok()
+        warmed(daemon, registry, "raw")
+        return any("token" in r["path"] for r in registry.log())
+    wait_until(has_asked_for_a_token, "a token was asked for, and not given")
+
+
 def test_redirect_drops_credentials_and_keeps_the_range(life, registry):
     registry.set(auth="bearer", user=USER, password=PASSWORD, redirect=True)
     config = docker_config(life.folder(), registry.host)

@@ -121,6 +121,26 @@ static void test_a_known_challenge_saves_the_first_refusal(void **state) {
         oci_auth_done(&a);
 }
 
+/* It may want none any more. */
+static void test_a_registry_of_which_nobody_gets_a_token_is_asked_without(void **state) {
+        struct oci_auth a = { .candidates = { &pair }, .n_candidates = 1 };
+        struct oci_challenge known = { 0 };
+        enum oci_auth_next next;
+
+        (void)state;
+        assert_int_equal(oci_challenge_add(&known, bearer, NULL), 0);
+        assert_int_equal(oci_auth_begin(&next, &a, &known, NULL), 0);
+        assert_int_equal(next, OCI_AUTH_GET_TOKEN);
+        assert_int_equal(oci_auth_on_token_refused(&next, &a, NULL), 0);
+        assert_int_equal(next, OCI_AUTH_SEND);
+        assert_null(a.authorization);
+        assert_false(oci_auth_is_private(&a));
+        assert_int_equal(denied(&a, 401, bearer), OCI_AUTH_GET_TOKEN);
+        assert_int_equal(oci_auth_on_token_refused(&next, &a, NULL), 0);
+        assert_int_equal(next, OCI_AUTH_GIVE_UP);
+        oci_auth_done(&a);
+}
+
 static void test_a_token_with_a_line_break_is_refused(void **state) {
         struct oci_auth a = begun(NULL, NULL);
         struct error e = { 0 };
@@ -143,6 +163,7 @@ int main(void) {
                 cmocka_unit_test(test_candidates_are_tried_in_their_order),
                 cmocka_unit_test(test_a_candidate_that_cannot_answer_is_passed_over),
                 cmocka_unit_test(test_a_known_challenge_saves_the_first_refusal),
+                cmocka_unit_test(test_a_registry_of_which_nobody_gets_a_token_is_asked_without),
                 cmocka_unit_test(test_a_token_with_a_line_break_is_refused),
         };
 
