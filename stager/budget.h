@@ -24,6 +24,7 @@ struct budget_host {
         char name[HOSTS_NAME_MAX]; /* "host[:port]"; "": nobody's. May be stale while the place is free */
         unsigned blobs;            /* that come from there now; 0, and no connections: the place is free */
         unsigned used, warm;       /* connections, and of these for warming */
+        bool away;                 /* nobody answered there, and nobody has since */
         enum host_ranges ranges;   /* as the profile said when the last blob came */
         struct pacer pacer;
         struct peers peers;

@@ -35,13 +35,26 @@ static void note_first_byte(struct conn *c) {
                 pacer_first_byte(&conn_host(c)->pacer, (uint64_t)(first_us - sent_us) * 1000);
 }
 
+/* Ranges wait longer and longer for a host that is away, each for itself; the first that is answered is a sign
+ * for all. */
+static void note_answer(struct conn *c) {
+        if (!conn_host(c)->away)
+                return;
+        conn_host(c)->away = false;
+        for (struct fetch *f = c->conns->fetches; f; f = f->next)
+                if (f->place == c->place)
+                        fetch_host_is_back(f);
+}
+
 /* Judged once an answer, at its first byte. */
 static bool headers_are_good(struct conn *c) {
         if (!c->judged) {
                 c->verdict = oci_blob_judge_headers(c->fetch->blob, c->easy, c->from, c->to, &c->error);
                 c->judged = true;
-                if (c->verdict == OCI_VERDICT_OK)
+                if (c->verdict == OCI_VERDICT_OK) {
                         note_first_byte(c);
+                        note_answer(c);
+                }
         }
         return c->verdict == OCI_VERDICT_OK;
 }
@@ -243,6 +256,7 @@ static void finished(struct conn *c, CURLcode code) {
         end.throttled = end.verdict == OCI_VERDICT_RETRY && is_throttling(c->easy);
         end.away = end.verdict == OCI_VERDICT_RETRY && is_away(c->easy, code);
         end.others = conn_host(c)->used - 1;
+        conn_host(c)->away |= end.away;
         tell_host(c, end.verdict, end.wait_ms, end.throttled);
         make_idle(c);
         if (end.verdict != OCI_VERDICT_OK && end.verdict != OCI_VERDICT_FATAL)

@@ -436,6 +436,7 @@ static void try_again(struct fetch *f, struct range *r, const struct fetch_end *
                 r->pos = 0;
         }
         r->not_before_ms = end->now_ms + wait;
+        r->away = end->away && end->wait_ms <= 0;
         range_set_state(f, r, RANGE_READY);
         log_debug(FETCH, "bytes %" PRIu64 "-%" PRIu64 " again in %" PRId64 " ms (try %u): %s", r->pos,
                   r->end - 1, wait, r->tries, e ? e->text : "");
@@ -458,6 +459,12 @@ void fetch_ended(struct fetch *f, struct range *r, const struct fetch_end *end, 
         try_again(f, r, end, e);
         if (end->verdict == OCI_VERDICT_LOCATE)
                 window_ask_locate(f->window);
+}
+
+void fetch_host_is_back(struct fetch *f) {
+        for (struct range *r = f->ranges; r; r = r->next)
+                if (r->state == RANGE_READY && r->away)
+                        r->not_before_ms = 0;
 }
 
 /* The start of the segment that has the byte in the middle of what @r lacks, or, if it has arrived there, of

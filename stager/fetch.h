@@ -45,6 +45,7 @@ struct range {
         unsigned cuts;         /* how often it was cut off */
         double rate;           /* bytes a second while it is RUNNING; negative: not known yet */
         int64_t not_before_ms; /* monotonic; of a READY one that has failed */
+        bool away;             /* it waits for nothing but that somebody answers */
 };
 
 /* A look at a few bytes far ahead of the window, which will come a second time when it is their turn. */
@@ -133,6 +134,8 @@ struct fetch_end {
 };
 /* The request ended. @e: why it failed. */
 void fetch_ended(struct fetch *f, struct range *r, const struct fetch_end *end, const struct error *e);
+/* Somebody answers again: what waits for that is asked for at once. */
+void fetch_host_is_back(struct fetch *f);
 /* The request was cut off. What it lacks is for the next to ask, in up to @pieces ranges, by segments. */
 void fetch_cut(struct fetch *f, struct range *r, unsigned pieces);
 /* There is nothing to ask for: takes the second half of the range that will be the last to arrive of those

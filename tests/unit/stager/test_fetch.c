@@ -253,6 +253,26 @@ static void test_host_that_is_away_is_waited_for(void **state) {
         assert_in_range(tries, FETCH_MAX_TRIES, 40);
 }
 
+static void test_what_waits_for_a_host_is_asked_for_when_it_is_back(void **state) {
+        struct world *w = *state;
+        struct range *a = ask(w, &wide), *b = ask(w, &wide);
+        struct fetch_end away = { .verdict = OCI_VERDICT_RETRY, .away = true, .now_ms = w->now };
+        struct error e = { .kind = ERROR_UNAVAILABLE };
+        int64_t wait = FAR;
+
+        fetch_ended(&w->fetch, a, &away, &e);
+        away.wait_ms = 3000; /* it has said so, and still means it */
+        fetch_ended(&w->fetch, b, &away, &e);
+        struct range *c = fetch_next(&w->fetch, &wide, w->now, &wait);
+        assert_non_null(c);
+        assert_null(fetch_next(&w->fetch, &wide, w->now, &wait));
+        fetch_host_is_back(&w->fetch);
+        assert_ptr_equal(fetch_next(&w->fetch, &wide, w->now, &wait), a);
+        wait = FAR;
+        assert_null(fetch_next(&w->fetch, &wide, w->now, &wait));
+        assert_in_range(wait, 1, 3000);
+}
+
 static void test_range_with_progress_is_not_given_up(void **state) {
         struct world *w = *state;
 
@@ -626,6 +646,7 @@ int main(void) {
                 T(test_broken_range_goes_on_at_the_byte_reached),
                 T(test_range_without_progress_is_given_up),
                 T(test_host_that_is_away_is_waited_for),
+                T(test_what_waits_for_a_host_is_asked_for_when_it_is_back),
                 T(test_range_with_progress_is_not_given_up),
                 T(test_throttled_range_has_not_failed_while_others_run),
                 T(test_wait_of_the_host_is_kept_to_but_not_for_ever),
