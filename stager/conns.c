@@ -35,8 +35,8 @@ static void note_first_byte(struct conn *c) {
                 pacer_first_byte(&conn_host(c)->pacer, (uint64_t)(first_us - sent_us) * 1000);
 }
 
-/* Ranges wait longer and longer for a host that is away, each for itself; the first that is answered is a sign
- * for all. */
+/* Ranges wait longer and longer for a host that is away, each for itself; the first one that is answered is a
+ * sign for all. */
 static void note_answer(struct conn *c) {
         if (!conn_host(c)->away)
                 return;
