@@ -68,7 +68,8 @@ static void on_spared(void *userdata, uint64_t bytes) {
 }
 
 static int set_up_spool(void **state) {
-        spared = spares = 0;
+        spared = 0;
+        spares = 0;
         no_space = damages = shortens = forgives = false;
         full = NULL;
         part_name = CACHE_PACKED;
