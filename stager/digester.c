@@ -136,14 +136,14 @@ void digest_result(const struct digest_task *t, struct digest *ret) {
 /* Waits for work and takes it: how many pieces have a task now; 0: the end. */
 static unsigned take(struct digester *d, struct piece pieces[static LANES_MAX]) {
         LOCK_SCOPE(&d->lock);
-        unsigned n = 0, lanes = sha256_lanes();
+        unsigned n = 0;
 
         while (!d->stopping && (!d->queue || enough(d, d->awake - 1))) {
                 d->awake--;
                 pthread_cond_wait(&d->work, &d->lock);
                 d->awake++;
         }
-        for (; d->queue && n < lanes; n++) {
+        for (unsigned lanes = sha256_lanes(); d->queue && n < lanes; n++) {
                 struct digest_task *t = d->queue;
 
                 unlink_queued(d, t);
