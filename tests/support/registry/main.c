@@ -41,6 +41,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <openssl/crypto.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -240,6 +241,9 @@ static bool parse_flag(struct server *s, struct store *store, int argc, char **a
 }
 
 int main(int argc, char **argv) {
+        /* The threads of connections are on their way out when this one leaves; what OpenSSL has of them is
+         * freed as they end, unless it has cleaned up before. */
+        (void)OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
         _cleanup_(store_freep) struct store *store = store_new();
         struct server s = { .routes = { .store = store } };
         const char *address = "127.0.0.1:0";
