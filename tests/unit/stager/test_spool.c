@@ -10,7 +10,7 @@
 
 #include <zstd.h>
 
-#define SIZE (48 * MIB + 777) /* more than the window */
+#define SIZE (64 * MIB + 777) /* more than four windows */
 #define KEPT (20 * MIB)
 
 static struct buf plain = { .max = 256 * MIB };
@@ -287,10 +287,10 @@ static void test_what_is_no_file_is_not_waited_for(void **state) {
         assert_int_equal(received(d), w->data.len);
 }
 
-static void test_what_the_window_holds_is_not_kept(void **state) {
+static void test_what_is_a_few_windows_is_not_kept(void **state) {
         struct world *w = *state;
 
-        make_blob(w, PLAN_TAR, 6 * MIB);
+        make_blob(w, PLAN_TAR, 40 * MIB); /* and more than one */
         serve(w);
         struct delivery *d = start_spooled(w, PLAN_TAR);
         go(d);
@@ -379,7 +379,7 @@ int main(void) {
                 T(test_a_disk_that_is_too_small_for_both_gets_the_files),
                 T(test_a_disk_that_is_too_small_is_too_small),
                 T(test_what_is_no_file_is_not_waited_for),
-                T(test_what_the_window_holds_is_not_kept),
+                T(test_what_is_a_few_windows_is_not_kept),
                 T(test_who_has_no_space_to_spare_keeps_nothing),
                 T(test_what_changed_since_it_was_looked_at_is_fetched_again),
                 T(test_what_became_shorter_is_fetched_again),
