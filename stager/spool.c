@@ -74,9 +74,10 @@ int spool_begin(struct spool *s, struct transfer *t, const struct resume *from, 
         int r = kept > 0 ? open_kept(s, from, e) : 0;
         if (r < 0)
                 return r;
-        if (t->order.spare(t->order.userdata, t->order.size) < 0) {
-                log_debug(FETCH, "blob %s is not kept while it comes: too little space is free",
-                          digest_format(&t->order.digest, digest));
+        r = t->order.spare(t->order.userdata, t->order.size);
+        if (r < 0) {
+                log_debug(FETCH, "blob %s is not kept while it comes: %s",
+                          digest_format(&t->order.digest, digest), strerror(-r));
                 return 0;
         }
         s->spared = t->order.size;
@@ -131,12 +132,14 @@ bool spool_is_in_use(const struct spool *s) {
 }
 
 void spool_end(struct spool *s, bool done) {
+        char digest[DIGEST_TEXT_SIZE];
         struct error e;
 
         if (!s->transfer) /* it was never begun */
                 return;
         if (s->file && placer_drain(&s->transfer->spooler, &e) < 0) /* whoever goes on finds out how far */
-                log_info("A compressed blob was not kept as a whole: %s", e.text);
+                log_info("Blob %s was not kept as a whole: %s",
+                         digest_format(&s->transfer->order.digest, digest), e.text);
         placer_restart(&s->transfer->spooler);
         if (done)
                 (void)unlinkat(s->transfer->order.dir_fd, CACHE_PACKED, 0);

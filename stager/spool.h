@@ -2,8 +2,8 @@
 /*
  * spool: a compressed blob as it comes, in a file beside what is made of it. What a decoder has put out does
  * not bring back the bytes that it was made of, so without this nobody could go on with a transfer that was
- * cut off: the digest is of the bytes as they came. The file is as large as the blob, and goes with the rest
- * of the staging directory when the layer is there.
+ * cut off: the digest is of the bytes as they came. The file is as large as the blob, and goes when the layer
+ * is complete.
  *
  *   blob     0 .................... kept ............................ size
  *            spool_next() reads     the window's segments, written by the reactor
@@ -39,6 +39,6 @@ int spool_begin(struct spool *s, struct transfer *t, const struct resume *from, 
 /* The next bytes of what was kept, valid until the next call: 1, or 0 at its end. What has changed since it
  * was looked at is ERROR_DATA_LOSS; what was given out before may be wrong then. */
 int spool_next(struct spool *s, const void **ret, size_t *ret_len, struct error *e);
-bool spool_is_in_use(const struct spool *s);
+bool spool_is_in_use(const struct spool *s); /* it takes space: of what was kept, or of what comes */
 /* Nothing more comes through the window. @done: nobody is going to go on with it. */
 void spool_end(struct spool *s, bool done);

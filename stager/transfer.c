@@ -380,7 +380,6 @@ static int begin_attempt(struct attempt *a, bool fresh, struct error *e) {
 static void end_attempt(struct attempt *a, int r, const struct error *e) {
         struct transfer *t = a->transfer;
 
-        t->no_spool = r < 0 && e->kind == ERROR_NO_SPACE && spool_is_in_use(&a->spool);
         intake_end(&a->intake);
         unpack_notes_clear(&a->notes);
         placer_restart(&t->placer); /* closes what a failure has left open */
@@ -400,6 +399,7 @@ static int attempt_run(struct transfer *t, bool fresh, struct transfer_result *r
         };
         char digest[DIGEST_TEXT_SIZE];
         int r = begin_attempt(&a, fresh, e);
+        bool had_spool = spool_is_in_use(&a.spool);
 
         if (r == 0)
                 r = t->order.packing == PLAN_RAW ? attempt_raw(&a, ret_mismatch, e)
@@ -407,8 +407,10 @@ static int attempt_run(struct transfer *t, bool fresh, struct transfer_result *r
         end_attempt(&a, r, e);
         if (r == 0)
                 *ret = a.result;
-        *ret_again = t->no_spool ||
-                     (r < 0 && a.keep.resume.start.pos > 0 && e->kind != ERROR_NO_SPACE && !keep_is_worth(e));
+        if (r < 0 && e->kind == ERROR_NO_SPACE)
+                *ret_again = t->no_spool = had_spool; /* for good, then */
+        else
+                *ret_again = r < 0 && a.keep.resume.start.pos > 0 && !keep_is_worth(e);
         if (r < 0 && e->kind == ERROR_INVALID) /* a model may have many */
                 return error_wrap(e, "blob %s", digest_format(&t->order.digest, digest));
         return r;

@@ -138,6 +138,16 @@ static void keep_part(const struct delivery *d, size_t upto) {
         keeper_free(keeper);
 }
 
+/* An archive of @size bytes at a registry, of which @kept bytes were kept. */
+static struct delivery *ready(struct world *w, size_t size, size_t kept) {
+        make_blob(w, PLAN_TAR, size);
+        serve(w);
+        struct delivery *d = start_spooled(w, PLAN_TAR);
+        if (kept > 0)
+                keep_part(d, kept);
+        return d;
+}
+
 static uint64_t received(const struct delivery *d) {
         struct transfer_progress p;
 
@@ -160,9 +170,8 @@ static bool exists(const struct delivery *d, const char *name) {
 static void test_a_compressed_blob_is_kept_until_it_is_there(void **state) {
         struct world *w = *state;
 
-        make_blob(w, PLAN_TAR, SIZE);
-        serve(w);
-        struct delivery *d = start_spooled(w, PLAN_TAR);
+        struct delivery *d = ready(w, SIZE, 0);
+
         go(d);
         assert_placed(d);
         assert_int_equal(spares, 1);
@@ -191,10 +200,9 @@ static void test_a_file_is_gone_on_with(void **state) {
 static void test_without_space_to_spare_it_works_and_nothing_is_kept(void **state) {
         struct world *w = *state;
 
-        make_blob(w, PLAN_TAR, SIZE);
-        serve(w);
+        struct delivery *d = ready(w, SIZE, 0);
+
         no_space = true;
-        struct delivery *d = start_spooled(w, PLAN_TAR);
         go(d);
         assert_placed(d);
         assert_int_equal(spares, 1);
@@ -204,11 +212,9 @@ static void test_without_space_to_spare_it_works_and_nothing_is_kept(void **stat
 static void test_without_space_to_spare_what_was_kept_serves(void **state) {
         struct world *w = *state;
 
-        make_blob(w, PLAN_TAR, SIZE);
-        serve(w);
+        struct delivery *d = ready(w, SIZE, KEPT);
+
         no_space = true;
-        struct delivery *d = start_spooled(w, PLAN_TAR);
-        keep_part(d, KEPT);
         go(d);
         assert_placed(d);
         assert_int_equal(received(d), w->data.len - KEPT);
@@ -218,10 +224,9 @@ static void test_without_space_to_spare_what_was_kept_serves(void **state) {
 static void test_a_spool_that_cannot_be_allocated_is_done_without(void **state) {
         struct world *w = *state;
 
-        make_blob(w, PLAN_TAR, SIZE);
-        serve(w);
+        struct delivery *d = ready(w, SIZE, 0);
+
         full = CACHE_PACKED;
-        struct delivery *d = start_spooled(w, PLAN_TAR);
         go(d);
         assert_placed(d);
         assert_true(refusals > 0);
@@ -232,11 +237,9 @@ static void test_a_spool_that_cannot_be_allocated_is_done_without(void **state) 
 static void test_the_disk_is_full_beside_what_was_kept(void **state) {
         struct world *w = *state;
 
-        make_blob(w, PLAN_TAR, SIZE);
-        serve(w);
+        struct delivery *d = ready(w, SIZE, KEPT);
+
         full = CACHE_PACKED;
-        struct delivery *d = start_spooled(w, PLAN_TAR);
-        keep_part(d, KEPT);
         go(d);
         assert_placed(d);
         assert_true(refusals > 0);
@@ -247,11 +250,10 @@ static void test_the_disk_is_full_beside_what_was_kept(void **state) {
 static void test_a_disk_that_is_too_small_for_both_gets_the_files(void **state) {
         struct world *w = *state;
 
-        make_blob(w, PLAN_TAR, SIZE);
-        serve(w);
+        struct delivery *d = ready(w, SIZE, 0);
+
         full = "a";
         forgives = true;
-        struct delivery *d = start_spooled(w, PLAN_TAR);
         go(d);
         assert_placed(d);
         assert_int_equal(refusals, 1);
@@ -262,10 +264,9 @@ static void test_a_disk_that_is_too_small_for_both_gets_the_files(void **state) 
 static void test_a_disk_that_is_too_small_is_too_small(void **state) {
         struct world *w = *state;
 
-        make_blob(w, PLAN_TAR, SIZE);
-        serve(w);
+        struct delivery *d = ready(w, SIZE, 0);
+
         full = "a";
-        struct delivery *d = start_spooled(w, PLAN_TAR);
         go(d);
         assert_failed(d, ERROR_NO_SPACE);
         assert_int_equal(refusals, 2);
@@ -276,11 +277,8 @@ static void test_a_disk_that_is_too_small_is_too_small(void **state) {
 static void test_what_is_no_file_is_not_waited_for(void **state) {
         struct world *w = *state;
 
-        make_blob(w, PLAN_TAR, SIZE);
-        serve(w);
-        struct delivery *d = start_spooled(w, PLAN_TAR);
         part_name = "blob";
-        keep_part(d, KEPT);
+        struct delivery *d = ready(w, SIZE, KEPT);
         assert_int_equal(mkfifoat(d->order.dir_fd, CACHE_PACKED, 0600), 0);
         go(d);
         assert_placed(d);
@@ -290,9 +288,8 @@ static void test_what_is_no_file_is_not_waited_for(void **state) {
 static void test_what_is_a_few_windows_is_not_kept(void **state) {
         struct world *w = *state;
 
-        make_blob(w, PLAN_TAR, 40 * MIB); /* and more than one */
-        serve(w);
-        struct delivery *d = start_spooled(w, PLAN_TAR);
+        struct delivery *d = ready(w, 40 * MIB, 0); /* and more than one */
+
         go(d);
         assert_placed(d);
         assert_int_equal(spares, 0);
@@ -312,10 +309,8 @@ static void test_who_has_no_space_to_spare_keeps_nothing(void **state) {
 
 /* The digest begins behind what was kept, so nobody else would notice. */
 static void check_change(struct world *w, bool *how) {
-        make_blob(w, PLAN_TAR, SIZE);
-        serve(w);
-        struct delivery *d = start_spooled(w, PLAN_TAR);
-        keep_part(d, KEPT);
+        struct delivery *d = ready(w, SIZE, KEPT);
+
         *how = true;
         go(d);
         assert_placed(d);
@@ -336,10 +331,9 @@ static void test_what_became_shorter_is_fetched_again(void **state) {
 static void test_wrong_bytes_leave_nothing(void **state) {
         struct world *w = *state;
 
-        make_blob(w, PLAN_TAR, SIZE);
         w->server.flip = INT32_MAX;
-        serve(w);
-        struct delivery *d = start_spooled(w, PLAN_TAR);
+        struct delivery *d = ready(w, SIZE, 0);
+
         go(d);
         assert_failed(d, ERROR_DATA_LOSS);
         assert_false(exists(d, CACHE_PACKED));
@@ -349,10 +343,8 @@ static void test_a_cancelled_transfer_leaves_what_had_come(void **state) {
         struct world *w = *state;
         struct stat st;
 
-        make_blob(w, PLAN_TAR, SIZE);
-        serve(w);
-        struct delivery *d = start_spooled(w, PLAN_TAR);
-        keep_part(d, KEPT);
+        struct delivery *d = ready(w, SIZE, KEPT);
+
         w->server.stall = true;
         go(d);
         blob_server_wait_stalled(&w->server, 1);
