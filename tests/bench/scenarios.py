@@ -33,7 +33,7 @@ class Scenario:
 SCENARIOS = [
     Scenario(1, "car", "Modelcar, one plain-tar layer", "car", plain=True, least=0.85,
              musts=(("containerd", 4.5), ("crane", 2.5), ("SOCI", 2.2), ("KServe", 2.0))),
-    Scenario(2, "pack", "ModelPack, four raw shards and eight small files", "pack", plain=True, least=0.85, musts=(("modctl", 1.5), ("oras", 1.5))),
+    Scenario(2, "pack", "ModelPack, four raw shards and eight small files", "pack", plain=True, least=0.85, musts=(("modctl", 1.5), ("model-csi", 1.5), ("oras", 1.5))),
     Scenario(3, "kit", "ModelKit, one plain tar", "kit", plain=True, least=0.85, musts=(("kit pull", 2.7), ("kit unpack", 1.5))),
     Scenario(4, "paced", "Modelcar, every connection paced to 80 MB/s", "car", pace=PACE, plain=True, least=0.9, peers_once=True),
     Scenario(5, "gzip", "Modelcar, gzip -6 over bf16 weights", "gzip", musts=(("KServe", 2.0), ("libarchive", 1.4))),

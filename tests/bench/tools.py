@@ -12,6 +12,7 @@ import os
 import pathlib
 import shutil
 
+TREE = pathlib.Path(__file__).resolve().parents[2]
 CARS = ("car", "gzip", "zstd", "small", "quarter")
 
 
@@ -116,6 +117,22 @@ def _soci(downloads):
                 product="mnt/models")
 
 
+def _model_csi_driver():
+    """A volume that models can be put into with its own CLI, which is there before the clock starts."""
+    config = """service_name: model.csi.modelpack.org
+root_dir: @WORK@/../dest/root
+csi_endpoint: unix://@WORK@/csi.sock
+pull_config: {docker_config_dir: @WORK@}
+"""
+    publish = ('{"volume_id": "csi-bench", "target_path": "$DEST/pod", "volume_capability": '
+               '{"mount": {}, "access_mode": {"mode": "SINGLE_NODE_READER_ONLY"}}}').replace('"', '\\"')
+    return Tool("model-csi-driver", ("pack",), needs=("model-csi-driver", "model-csi-cli"), verifies=False,
+                config={"model-csi.yaml": config, "config.json": json.dumps({"auths": {"@REG@": {"auth": "bm86Ym9keQ==", "serverscheme": "http"}}})},
+                daemon="X_CSI_MODE=node CSI_NODE_ID=bench exec model-csi-driver --config $WORK/model-csi.yaml",
+                ready=f'{TREE}/tools/csi-call $WORK/csi.sock Node/NodePublishVolume "{publish}"',
+                command="model-csi-cli --workdir $DEST/pod mount --reference $REF --mount-id m", product="pod/models/m/model")
+
+
 SKOPEO = "skopeo --insecure-policy copy -q --src-tls-verify=false docker://$REF"
 UNTAR = "tar -x -C $DEST"
 LAYERS = "python3 -c 'import json,sys;[print(l[\"digest\"][7:]) for l in json.load(open(sys.argv[1]))[\"layers\"]]' $WORK/d/manifest.json"
@@ -145,6 +162,7 @@ def peers(data):
         Tool("modctl", ("pack",), f"{modctl} --extract-from-remote --extract-dir $DEST/m $REF", "m", ("modctl",), verifies=False),
         Tool("modctl (16 at a time)", ("pack",), f"{modctl} --concurrency 16 --extract-from-remote --extract-dir $DEST/m $REF", "m", ("modctl",),
              verifies=False),
+        _model_csi_driver(),
         Tool("oras pull", ("pack",), "oras pull --no-tty --plain-http -o $DEST/m $REF", "m", ("oras",), artifact="files"),
         Tool("oras pull (16 at a time)", ("pack",), "oras pull --no-tty --plain-http --concurrency 16 -o $DEST/m $REF", "m", ("oras",),
              artifact="files"),
