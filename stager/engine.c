@@ -15,10 +15,10 @@
  */
 #include "stager/engine.h"
 
+#include "base/cpu.h"
 #include "stager/transfer.h"
 
 #include <assert.h>
-#include <sched.h>
 #include <string.h>
 
 /* Ends the wait for data and the wait for a registry's answer. */
@@ -166,13 +166,6 @@ static int start_threads(struct engine *g, struct error *e) {
         return 0;
 }
 
-/* That the process may use. */
-static unsigned cores(void) {
-        cpu_set_t set;
-
-        return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
-}
-
 int engine_new(struct engine **ret, const struct settings *s, struct error *e) {
         _cleanup_(engine_freep) struct engine *g = calloc(1, sizeof *g);
 
@@ -191,10 +184,11 @@ int engine_new(struct engine **ret, const struct settings *s, struct error *e) {
         r = reactor_new(&g->reactor, s, g->arena, g->hosts, e);
         if (r < 0)
                 return r;
-        r = digester_new(&g->digester, digester_threads(cores(), ENGINE_BLOB_THREADS), e);
+        r = digester_new(&g->digester, digester_threads(cpu_count(""), ENGINE_BLOB_THREADS), e);
         if (r < 0)
                 return r;
-        r = decode_pool_new(&g->decoders, s->engine.decode_threads ? s->engine.decode_threads : cores(), e);
+        r = decode_pool_new(&g->decoders, s->engine.decode_threads ? s->engine.decode_threads : cpu_count(""),
+                            e);
         if (r < 0)
                 return r;
         r = start_threads(g, e);

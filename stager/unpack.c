@@ -50,6 +50,8 @@ struct unpack {
         unsigned members;
         bool markers;     /* there are link markers */
         uint64_t adopted; /* end of the data of the last member that was adopted */
+        int parent_fd;    /* of the last member */
+        char *parent;     /* its path, and a slash if it is not empty; NULL: there is none */
         struct unpack_notes *notes;
         struct unpack_result result;
 };
@@ -58,47 +60,10 @@ struct member { /* one that is being made */
         struct archive_entry *entry;
         char *path;       /* clean */
         const char *name; /* its last component */
-        int parent_fd;
+        int parent_fd;    /* of the unpack */
 };
 
 DEFINE_CLEANUP(struct archive *, archive_read_free);
-
-enum name_kind { NAME_PLAIN, NAME_WHITEOUT, NAME_IGNORED, NAME_FORBIDDEN };
-
-/* Names of ".wh..wh." are aufs' own business, but for the opaque mark. */
-static enum name_kind component_kind(const char *c, size_t len, bool last) {
-        static const char opaque[] = ".wh..wh..opq";
-
-        if (len < 4 || memcmp(c, ".wh.", 4) != 0)
-                return NAME_PLAIN;
-        if (len >= sizeof UNPACK_LINK_MARKER - 1 &&
-            memcmp(c, UNPACK_LINK_MARKER, sizeof UNPACK_LINK_MARKER - 1) == 0)
-                return NAME_FORBIDDEN;
-        if (last && len == sizeof opaque - 1 && memcmp(c, opaque, len) == 0)
-                return NAME_WHITEOUT;
-        if (len >= 8 && memcmp(c, ".wh..wh.", 8) == 0)
-                return NAME_IGNORED;
-        return last && len > 4 ? NAME_WHITEOUT : NAME_FORBIDDEN;
-}
-
-static enum name_kind name_kind(const char *path) {
-        enum name_kind kind = NAME_PLAIN;
-
-        for (const char *c = path; *c && kind == NAME_PLAIN;) {
-                size_t len = strcspn(c, "/");
-
-                kind = component_kind(c, len, c[len] == '\0');
-                c += len + (c[len] == '/');
-        }
-        return kind;
-}
-
-/* Container tools give absolute names too and mean the tree's root by it. */
-static int clean_name(char **ret, const char *name, struct error *e) {
-        if (!name || !*name)
-                return error_set(e, ERROR_INVALID, "the archive has a member without a readable name");
-        return path_clean(ret, name + strspn(name, "/"), e);
-}
 
 /* umoci, for one, ends its layers right after the last file's data: neither the rest of that block nor the
  * two empty ones that mark the end are there. Everybody's tar accepts that; libarchive wants the block to be
@@ -406,11 +371,11 @@ static int make_link(struct unpack *u, const struct member *m, const char *to, s
         _cleanup_free_ char *target = NULL;
         _cleanup_close_ int fd = -1;
         struct stat st;
-        int r = clean_name(&target, to, e);
+        int r = unpack_name_clean(&target, to, e);
 
         if (r < 0)
                 return error_wrap(e, "the archive's hard link %s", m->path);
-        if (!*target || name_kind(target) != NAME_PLAIN)
+        if (!*target || unpack_name_kind(target) != NAME_PLAIN)
                 return error_set(e, ERROR_INVALID, "the archive's hard link %s has a forbidden target",
                                  m->path);
         if (strcmp(target, m->path) == 0)
@@ -445,7 +410,7 @@ static int make_linked_whiteout(struct unpack *u, const struct member *m, struct
         return r < 0 ? r : make_small_file(u, m, m->name, "", e);
 }
 
-static int make_member(struct unpack *u, const struct member *m, enum name_kind kind, struct error *e) {
+static int make_member(struct unpack *u, const struct member *m, enum unpack_name kind, struct error *e) {
         const char *link = archive_entry_hardlink(m->entry);
         mode_t type = archive_entry_filetype(m->entry);
 
@@ -467,39 +432,46 @@ static int make_member(struct unpack *u, const struct member *m, enum name_kind 
         }
 }
 
-/* The cache would refuse it too, but only when all is there. */
-static int check_depth(const char *path, bool is_directory, struct error *e) {
-        unsigned depth = 1 + (*path && is_directory);
+static void forget_parent(struct unpack *u) {
+        free(take_ptr(u->parent));
+        cleanup_close(&u->parent_fd);
+        u->parent_fd = -1;
+}
 
-        for (const char *p = path; *p; p++)
-                depth += *p == '/';
-        if (depth > CACHE_TREE_DEPTH_MAX)
-                return error_set(e, ERROR_INVALID, "the archive has more than %d directories in each other",
-                                 CACHE_TREE_DEPTH_MAX);
-        return 0;
+/* The directory of @path, made if it is missing; open until the next call. Mostly it is that of the member
+ * before, and then it is still there: what would take it away is a member of another directory. */
+static int enter_parent(struct unpack *u, const char *path, struct error *e) {
+        size_t len = (size_t)(path_base(path) - path);
+
+        if (u->parent && strlen(u->parent) == len && memcmp(u->parent, path, len) == 0)
+                return u->parent_fd;
+        forget_parent(u);
+        u->parent_fd = *path ? path_make_dirs(u->tree_fd, path, DIR_MODE, true, e)
+                             : path_open(u->tree_fd, "", O_RDONLY | O_DIRECTORY, 0, e);
+        if (u->parent_fd == -ELOOP || u->parent_fd == -ENOTDIR || u->parent_fd == -EXDEV)
+                return error_set(e, ERROR_INVALID, "the archive's member %s leads through a link or a file",
+                                 path);
+        if (u->parent_fd >= 0)
+                u->parent = strndup(path, len); /* or it is opened again */
+        return u->parent_fd;
 }
 
 /* Name, parent directory, and then what kind of member it is. */
 static int unpack_member(struct unpack *u, struct archive_entry *entry, struct error *e) {
         _cleanup_free_ char *path = NULL;
-        _cleanup_close_ int parent_fd = -1;
-        int r = clean_name(&path, archive_entry_pathname(entry), e);
+        int r = unpack_name_clean(&path, archive_entry_pathname(entry), e);
 
         if (r < 0)
                 return error_wrap(e, "the archive's member %u", u->members);
-        enum name_kind kind = name_kind(path);
+        enum unpack_name kind = unpack_name_kind(path);
         if (kind == NAME_IGNORED)
                 return 0;
         if (kind == NAME_FORBIDDEN)
                 return error_set(e, ERROR_INVALID, "the archive's member %s has a reserved name", path);
-        r = check_depth(path, archive_entry_filetype(entry) == AE_IFDIR, e);
+        r = unpack_name_check_depth(path, archive_entry_filetype(entry) == AE_IFDIR, e);
         if (r < 0)
                 return r;
-        parent_fd = *path ? path_make_dirs(u->tree_fd, path, DIR_MODE, true, e)
-                          : path_open(u->tree_fd, "", O_RDONLY | O_DIRECTORY, 0, e);
-        if (parent_fd == -ELOOP || parent_fd == -ENOTDIR || parent_fd == -EXDEV)
-                return error_set(e, ERROR_INVALID, "the archive's member %s leads through a link or a file",
-                                 path);
+        int parent_fd = enter_parent(u, path, e);
         if (parent_fd < 0)
                 return parent_fd;
         const struct member m = {
@@ -553,13 +525,19 @@ static int run(struct unpack *u, struct error *e) {
 int unpack_tar(struct unpack_result *ret, int tree_fd, struct placer *p, const struct unpack_source *source,
                struct unpack_notes *notes, struct error *e) {
         struct unpack u = {
-                .tree_fd = tree_fd, .placer = p, .source = source, .notes = notes, .disk = disk_size(tree_fd)
+                .tree_fd = tree_fd,
+                .placer = p,
+                .source = source,
+                .notes = notes,
+                .disk = disk_size(tree_fd),
+                .parent_fd = -1,
         };
         /* Names in PAX headers are UTF-8; in the C locale libarchive would not hand them out. */
         locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
         locale_t before = utf8 ? uselocale(utf8) : (locale_t)0;
         int r = run(&u, e);
 
+        forget_parent(&u);
         if (utf8) {
                 uselocale(before);
                 freelocale(utf8);

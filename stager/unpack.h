@@ -10,11 +10,11 @@
 #pragma once
 
 #include "stager/place.h"
+#include "stager/unpack_names.h"
 #include "stager/unpack_notes.h"
 
 #define UNPACK_MAX_MEMBERS 1000000u
 #define UNPACK_ADOPT_MIN ((uint64_t)1 << 20) /* smaller members are not worth a file ahead of their turn */
-#define UNPACK_LINK_MARKER ".wh..wh.link."
 
 struct unpack_adopted {
         struct place_file *file; /* NULL: it is complete, and nothing is to be written */

@@ -260,11 +260,17 @@ static void test_last_of_a_name_wins_whatever_its_kind(void **state) {
         tar_header(&w->tar, '5', "f", NULL, 0, 0755);
         tar_file(&w->tar, "f/inner", "here");
         tar_header(&w->tar, '5', "f", NULL, 0, 0755);
+        tar_file(&w->tar, "g/h/one", "gone");
+        tar_file(&w->tar, "g", "gone");
+        tar_header(&w->tar, '5', "g", NULL, 0, 0755);
+        tar_file(&w->tar, "g/h/two", "here");
         tar_end(&w->tar);
         assert_unpacks(w);
         assert_content(w, "a", "second");
         assert_content(w, "d", "file");
         assert_content(w, "f/inner", "here");
+        assert_content(w, "g/h/two", "here");
+        assert_int_equal(faccessat(w->tree_fd, "g/h/one", F_OK, 0), -1);
 }
 
 static void test_hard_link_out_of_the_layer_becomes_a_marker(void **state) {

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Against made-up /proc and /sys. */
+/* What memory and CPUs the control groups leave us, against made-up /proc and /sys. */
 #include "tests/unit/test.h"
 
+#include "base/cpu.h"
 #include "base/memory.h"
 #include "base/path.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,7 +21,7 @@ struct world {
 static int set_up(void **state) {
         struct world *w = calloc(1, sizeof *w);
 
-        snprintf(w->root, sizeof w->root, "/tmp/memory-XXXXXX");
+        snprintf(w->root, sizeof w->root, "/tmp/cgroup-XXXXXX");
         assert_non_null(mkdtemp(w->root));
         *state = w;
         return 0;
@@ -132,12 +134,60 @@ static void test_version_1(void **state) {
         assert_room(w, 200, 110);
 }
 
+/* Of the whole machine; a test may have been given fewer. */
+static unsigned machine_cpus(void) {
+        cpu_set_t set;
+
+        assert_int_equal(sched_getaffinity(0, sizeof set, &set), 0);
+        return (unsigned)CPU_COUNT(&set);
+}
+
+static void test_cpus_without_a_quota(void **state) {
+        struct world *w = *state;
+
+        assert_int_equal(cpu_count(w->root), machine_cpus());
+        put(w, "/proc/self", "cgroup", "0::/pod\n");
+        assert_int_equal(cpu_count(w->root), machine_cpus());
+        put(w, "/sys/fs/cgroup/pod", "cpu.max", "max 100000\n");
+        assert_int_equal(cpu_count(w->root), machine_cpus());
+        put(w, "/sys/fs/cgroup/pod", "cpu.max", "9000000000 100000\n");
+        assert_int_equal(cpu_count(w->root), machine_cpus());
+        put(w, "/sys/fs/cgroup/pod", "cpu.max", "100000 0\n");
+        assert_int_equal(cpu_count(w->root), machine_cpus());
+}
+
+static void test_cpus_of_the_least_quota(void **state) {
+        struct world *w = *state;
+
+        if (machine_cpus() < 2)
+                skip();
+        put(w, "/proc/self", "cgroup", "0::/kubepods/pod\n");
+        put(w, "/sys/fs/cgroup/kubepods/pod", "cpu.max", "100001 100000\n"); /* more than one */
+        assert_int_equal(cpu_count(w->root), 2);
+        put(w, "/sys/fs/cgroup", "cpu.max", "100000 100000\n"); /* in a container that is our own group */
+        assert_int_equal(cpu_count(w->root), 1);
+        put(w, "/sys/fs/cgroup/kubepods/pod", "cpu.max", "1000 100000\n");
+        assert_int_equal(cpu_count(w->root), 1);
+}
+
+static void test_cpus_of_version_1(void **state) {
+        struct world *w = *state;
+
+        put(w, "/proc/self", "cgroup", "5:cpu,cpuacct:/pod\n4:cpuset:/\n0::/\n");
+        put(w, "/sys/fs/cgroup/cpu/pod", "cpu.cfs_period_us", "100000\n");
+        put(w, "/sys/fs/cgroup/cpu/pod", "cpu.cfs_quota_us", "-1\n");
+        assert_int_equal(cpu_count(w->root), machine_cpus());
+        put(w, "/sys/fs/cgroup/cpu/pod", "cpu.cfs_quota_us", "50000\n");
+        assert_int_equal(cpu_count(w->root), 1);
+}
+
 static void test_this_machine(void **state) {
         struct memory_room m;
 
         (void)state;
         assert_int_equal(memory_look(&m, ""), 0);
         assert_true(m.room > 0 && m.room <= m.whole);
+        assert_in_range(cpu_count(""), 1, machine_cpus());
         assert_true(m.whole <= (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE));
 }
 
@@ -148,6 +198,9 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_a_limit_above_what_the_machine_has, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_the_name_of_the_group_is_the_hosts, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_version_1, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_cpus_without_a_quota, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_cpus_of_the_least_quota, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_cpus_of_version_1, set_up, tear_down),
                 cmocka_unit_test(test_this_machine),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

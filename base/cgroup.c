@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/cgroup.h"
+
+#include "base/cleanup.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+int cgroup_read_text(char text[static CGROUP_TEXT_MAX], const char *root, const char *dir, const char *name) {
+        char path[PATH_MAX];
+        size_t len = 0;
+        ssize_t n = 0;
+
+        *text = '\0';
+        if (snprintf(path, sizeof path, "%s%s/%s", root, dir, name) >= (int)sizeof path)
+                return -ENAMETOOLONG;
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        if (fd < 0)
+                return -errno;
+        while (len < CGROUP_TEXT_MAX - 1 && (n = read(fd, text + len, CGROUP_TEXT_MAX - 1 - len)) > 0)
+                len += (size_t)n;
+        if (n < 0)
+                return -errno;
+        text[len] = '\0';
+        return 0;
+}
+
+bool cgroup_read_number(const char *root, const char *dir, const char *name, uint64_t *ret) {
+        char text[CGROUP_TEXT_MAX];
+        unsigned long long n;
+
+        if (cgroup_read_text(text, root, dir, name) < 0 || *text == '-' || sscanf(text, "%llu", &n) != 1)
+                return false;
+        *ret = n;
+        return true;
+}
+
+/* The group in /proc/self/cgroup: "N:LIST:PATH", with the controller in the list; v2's is "0::PATH". 0: none */
+static int find_group(const char *text, const char *controller, char path[static PATH_MAX]) {
+        char list[256], wanted[64];
+        int version = 0;
+
+        snprintf(wanted, sizeof wanted, ",%s,", controller);
+        for (const char *line = text; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+                const char *colon = strchr(line, ':');
+                const char *name = colon ? strchr(colon + 1, ':') : NULL;
+
+                if (!name)
+                        break;
+                snprintf(list, sizeof list, ",%.*s,", (int)(name - colon - 1), colon + 1);
+                bool is_v1 = strstr(list, wanted) != NULL;
+                if (!is_v1 && (version || strcmp(list, ",,") != 0))
+                        continue;
+                version = is_v1 ? 1 : 2;
+                snprintf(path, PATH_MAX, "%.*s", (int)strcspn(name + 1, "\n"), name + 1);
+                if (is_v1)
+                        break;
+        }
+        return version;
+}
+
+void cgroup_each(const char *root, const char *controller, cgroup_visitor visit, void *userdata) {
+        char text[CGROUP_TEXT_MAX], path[PATH_MAX], top[PATH_MAX], dir[PATH_MAX];
+
+        if (cgroup_read_text(text, root, "/proc/self", "cgroup") < 0)
+                return;
+        int version = find_group(text, controller, path);
+        snprintf(top, sizeof top, CGROUP_TOP "%s%s", version == 1 ? "/" : "", version == 1 ? controller : "");
+        while (version) {
+                char *slash = strrchr(path, '/');
+
+                if (snprintf(dir, sizeof dir, "%s%s", top, strcmp(path, "/") == 0 ? "" : path) <
+                    (int)sizeof dir)
+                        visit(userdata, version, dir);
+                if (!*path || !slash)
+                        return;
+                *slash = '\0';
+        }
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A container's CPU limit is no set of CPUs but a quota of time in each period: more threads than that many
+ * would only be stopped together when it is used up.
+ *
+ *   v2   cpu.max            "QUOTA PERIOD" or "max PERIOD"
+ *   v1   cpu.cfs_quota_us   -1: none; cpu.cfs_period_us
+ */
+#include "base/cpu.h"
+
+#include "base/cgroup.h"
+
+#include <sched.h>
+#include <stdio.h>
+
+struct look {
+        uint64_t count;
+        const char *root;
+};
+
+static bool read_quota(const char *root, int version, const char *dir, uint64_t *quota, uint64_t *period) {
+        char text[CGROUP_TEXT_MAX];
+        unsigned long long q, p;
+
+        if (version == 1)
+                return cgroup_read_number(root, dir, "cpu.cfs_quota_us", quota) &&
+                       cgroup_read_number(root, dir, "cpu.cfs_period_us", period);
+        if (cgroup_read_text(text, root, dir, "cpu.max") < 0 || sscanf(text, "%llu %llu", &q, &p) != 2)
+                return false;
+        *quota = q;
+        *period = p;
+        return true;
+}
+
+static void visit(void *userdata, int version, const char *dir) {
+        struct look *l = userdata;
+        uint64_t quota, period;
+
+        if (!read_quota(l->root, version, dir, &quota, &period) || period == 0)
+                return;
+        uint64_t count = quota / period + (quota % period > 0);
+        if (count < l->count)
+                l->count = count;
+}
+
+unsigned cpu_count(const char *root) {
+        cpu_set_t set;
+        struct look l = {
+                .count = sched_getaffinity(0, sizeof set, &set) == 0 ? (uint64_t)CPU_COUNT(&set) : 1,
+                .root = root,
+        };
+
+        cgroup_each(root, "cpu", visit, &l);
+        return l.count > 0 ? (unsigned)l.count : 1;
+}
