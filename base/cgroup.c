@@ -37,7 +37,8 @@ bool cgroup_read_number(const char *root, const char *dir, const char *name, uin
         return true;
 }
 
-/* The group in /proc/self/cgroup: "N:LIST:PATH", with the controller in the list; v2's is "0::PATH". 0: none */
+/* The group in /proc/self/cgroup: "N:LIST:PATH", with the controller in the list; v2's is "0::PATH". The
+ * version; 0: there is none. */
 static int find_group(const char *text, const char *controller, char path[static PATH_MAX]) {
         char list[256], wanted[64];
         int version = 0;

@@ -15,8 +15,8 @@ enum unpack_name {
         NAME_FORBIDDEN, /* the archive is */
 };
 
-/* *@ret, the caller's to free, is @name below the tree, without "." and double slashes; "" is the tree itself.
- * ERROR_INVALID: none, or it leaves the tree. */
+/* *@ret, the caller's to free, is @name below the tree, without "." and double slashes; "" is the tree
+ * itself. ERROR_INVALID: there is none, or it leaves the tree. */
 int unpack_name_clean(char **ret, const char *name, struct error *e);
 /* @path is clean. Names of ".wh." are the layer format's own (image-spec layer.md, "Whiteouts"). */
 enum unpack_name unpack_name_kind(const char *path);

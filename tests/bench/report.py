@@ -128,11 +128,24 @@ def _row(entrant, m, ours):
                        f"{m['n']}{failed} |"])
 
 
-def scenario_page(scenario, entrants, found, verdicts):
+def circumstances(about):
+    m = about["machine"]
+    return (f"{about['when']}, commit {about['commit']}; {m['cores']} cores of {m['cpu']}"
+            f"{' (SHA-NI)' if m['shaNi'] else ''}, {m['memoryGiB']} GiB, Linux {m['kernel']}, {m['filesystem']}. Medians of {about['rounds']} rounds, by turns; "
+            f"models of {about['size']} MiB."
+            f"{' Knobs of the registry: ' + ', '.join(f'{k}={v}' for k, v in about['knobs'].items()) + '.' if about['knobs'] else ''}"
+            f"{' Left out, because not installed: ' + ', '.join(about['absent']) + '.' if about['absent'] else ''}")
+
+
+def heading(scenario):
+    return f"### {scenario.number}. {scenario.title}"
+
+
+def scenario_page(scenario, entrants, found, verdicts, about):
     own = next((e for e in entrants if e.tool and e.tool.of_ours), None)
     ours = dict(found.get(own.label, {}), label=own.label) if own else {"label": ""}
     model = entrants[0].artifact
-    lines = [f"### {scenario.number}. {scenario.title}", "",
+    lines = [heading(scenario), "", circumstances(about), "",
              f"Blobs: {len(model.layers)}, {model.wire / MIB:,.0f} MiB. Files: {len(model.files):,}, {model.bytes / MIB:,.0f} MiB.", "",
              "| | s | s, synced | ours × | CPU-s/GB | machine CPU-s/GB | peak RSS MiB | written / size | fetched / size | connections | runs |",
              "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
@@ -150,9 +163,10 @@ def scenario_page(scenario, entrants, found, verdicts):
     return "\n".join(lines) + "\n"
 
 
-def head(about):
-    m = about["machine"]
-    return (f"{about['when']}, commit {about['commit']}; {m['cores']} cores of {m['cpu']}"
-            f"{' (SHA-NI)' if m['shaNi'] else ''}, {m['memoryGiB']} GiB, Linux {m['kernel']}, {m['filesystem']}. Medians of {about['rounds']} rounds, by turns; "
-            f"models of {about['size']} MiB."
-            f"{' Knobs of the registry: ' + ', '.join(f'{k}={v}' for k, v in about['knobs'].items()) + '.' if about['knobs'] else ''}\n\nLeft out, because not installed: {', '.join(about['absent']) or 'nobody'}.\n")
+def merged(page, made, order):
+    """The page with the made scenarios in their places, in the order of these headings; what stands before the first one is not ours."""
+    before, *old = ("\n" + page).split("\n### ")
+    _, *new = ("\n" + made).split("\n### ")
+    sections = {f"### {part.partition(chr(10))[0]}": f"### {part.rstrip()}\n" for part in old + new}
+    remarks = [before.strip() + "\n"] if before.strip() else []
+    return "\n".join(remarks + [sections[title] for title in order if title in sections])

@@ -35,8 +35,9 @@ def bench(build, folder, *args):
 @pytest.mark.slow
 def test_every_kind_of_model_is_fetched_and_judged(build, life):
     folder = life.folder()
-    page = folder / "page.md"
-    page.write_text("before\n<!-- made by tools/bench --into -->\nold\n<!-- end -->\nafter\n")
+    page, kept = folder / "page.md", "### 7. A registry that misbehaves, 80 MB/s per connection\n\nkept\n"
+    page.write_text("before\n<!-- made by tools/bench --into -->\na remark\n\n### 1. Modelcar, one plain-tar layer\n\nold\n\n"
+                    f"{kept}\n<!-- end -->\nafter\n")
     status, said, found = bench(build, folder, "--into", page, "--peers", "skopeo to dir,libarchive", *(f"--scenario={n}" for n in range(1, 7)))
     assert status == 0, said
     assert list(found) == ["car", "pack", "kit", "paced", "gzip", "zstd", "small"]
@@ -46,8 +47,8 @@ def test_every_kind_of_model_is_fetched_and_judged(build, life):
     assert set(found["zstd"]["medians"]) == {"floor", "ours", "skopeo to dir + tar", "libarchive's own filters"}
     assert "written / size" in {v["what"] for v in found["car"]["verdicts"]}
     made = (folder / "out/bench.md").read_text()
-    assert made.count("\n### ") == 7 and "| skopeo to dir + tar |" in made
-    assert page.read_text() == f"before\n<!-- made by tools/bench --into -->\n{made}<!-- end -->\nafter\n"
+    assert made.count("### ") == 7 and made.count("commit ") == 7 and "| skopeo to dir + tar |" in made
+    assert page.read_text() == f"before\n<!-- made by tools/bench --into -->\na remark\n\n{made}\n{kept}<!-- end -->\nafter\n"
     assert mounts.mounts_below(folder) == [] and not (folder / "scratch").exists()
 
 
@@ -106,7 +107,10 @@ def test_a_run_that_fails_is_in_the_table_and_in_the_verdict():
     found, verdicts = report.judge(ends, entrants, runs)
     assert [(v["what"], v["holds"]) for v in verdicts] == [("killed: runs that complete, %", True), ("killed: fetched again beyond the window, %", True),
                                                            ("registry away: runs that complete, %", False)]
-    page = report.scenario_page(ends, entrants, found, verdicts)
+    about = {"when": "today", "commit": "c0ffee", "rounds": 1, "size": 2048, "knobs": {}, "absent": ["kit"],
+             "machine": {"cores": 2, "cpu": "C", "shaNi": True, "memoryGiB": 8, "kernel": "6", "filesystem": "ext4"}}
+    page = report.scenario_page(ends, entrants, found, verdicts, about)
+    assert "today, commit c0ffee; 2 cores of C (SHA-NI)" in page and "not installed: kit." in page
     assert "| Modelstage: registry away | fails: gives up |" in page and "**no**" in page
 
 
