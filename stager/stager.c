@@ -53,6 +53,7 @@ static void load_hosts(struct stager *s) {
 
 void stager_save_hosts(struct stager *s) {
         struct error e = { 0 };
+        LOCK_SCOPE(&s->saving);
 
         if (s->root_fd >= 0 && hosts_save(s->hosts, s->root_fd, HOSTS_FILE, &e) < 0)
                 log_warning("what is known of registries cannot be kept: %s", e.text);
@@ -81,6 +82,7 @@ int stager_new(struct stager **ret, const struct settings *settings, struct cach
                 return r;
         }
         load_hosts(s);
+        pthread_mutex_init(&s->saving, NULL);
         pthread_mutex_init(&s->lock, NULL);
         pthread_condattr_init(&monotonic);
         pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -155,6 +157,7 @@ void stager_free(struct stager *s) {
         if (s->root_fd >= 0)
                 close(s->root_fd);
         pthread_cond_destroy(&s->changed);
+        pthread_mutex_destroy(&s->saving);
         pthread_mutex_destroy(&s->lock);
         free(s);
 }
