@@ -8,18 +8,18 @@
 #include <stdio.h>
 #include <string.h>
 
-int cgroup_read_text(char text[static CGROUP_TEXT_MAX], const char *root, const char *dir, const char *name) {
+int proc_read_text(char text[static PROC_TEXT_MAX], const char *dir, const char *name) {
         char path[PATH_MAX];
         size_t len = 0;
         ssize_t n = 0;
 
         *text = '\0';
-        if (snprintf(path, sizeof path, "%s%s/%s", root, dir, name) >= (int)sizeof path)
+        if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path)
                 return -ENAMETOOLONG;
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         if (fd < 0)
                 return -errno;
-        while (len < CGROUP_TEXT_MAX - 1 && (n = read(fd, text + len, CGROUP_TEXT_MAX - 1 - len)) > 0)
+        while (len < PROC_TEXT_MAX - 1 && (n = read(fd, text + len, PROC_TEXT_MAX - 1 - len)) > 0)
                 len += (size_t)n;
         if (n < 0)
                 return -errno;
@@ -27,11 +27,11 @@ int cgroup_read_text(char text[static CGROUP_TEXT_MAX], const char *root, const 
         return 0;
 }
 
-bool cgroup_read_number(const char *root, const char *dir, const char *name, uint64_t *ret) {
-        char text[CGROUP_TEXT_MAX];
+bool proc_read_number(const char *dir, const char *name, uint64_t *ret) {
+        char text[PROC_TEXT_MAX];
         unsigned long long n;
 
-        if (cgroup_read_text(text, root, dir, name) < 0 || *text == '-' || sscanf(text, "%llu", &n) != 1)
+        if (proc_read_text(text, dir, name) < 0 || *text == '-' || sscanf(text, "%llu", &n) != 1)
                 return false;
         *ret = n;
         return true;
@@ -54,6 +54,8 @@ static int find_group(const char *text, const char *controller, char path[static
                 bool is_v1 = strstr(list, wanted) != NULL;
                 if (!is_v1 && (version || strcmp(list, ",,") != 0))
                         continue;
+                if (name[1] != '/')
+                        continue;
                 version = is_v1 ? 1 : 2;
                 snprintf(path, PATH_MAX, "%.*s", (int)strcspn(name + 1, "\n"), name + 1);
                 if (is_v1)
@@ -63,20 +65,22 @@ static int find_group(const char *text, const char *controller, char path[static
 }
 
 void cgroup_each(const char *root, const char *controller, cgroup_visitor visit, void *userdata) {
-        char text[CGROUP_TEXT_MAX], path[PATH_MAX], top[PATH_MAX], dir[PATH_MAX];
+        char text[PROC_TEXT_MAX], path[PATH_MAX], top[PATH_MAX], dir[PATH_MAX];
 
-        if (cgroup_read_text(text, root, "/proc/self", "cgroup") < 0)
+        if (snprintf(dir, sizeof dir, "%s/proc/self", root) >= (int)sizeof dir ||
+            proc_read_text(text, dir, "cgroup") < 0)
                 return;
         int version = find_group(text, controller, path);
-        snprintf(top, sizeof top, CGROUP_TOP "%s%s", version == 1 ? "/" : "", version == 1 ? controller : "");
-        while (version) {
-                char *slash = strrchr(path, '/');
-
-                if (snprintf(dir, sizeof dir, "%s%s", top, strcmp(path, "/") == 0 ? "" : path) <
-                    (int)sizeof dir)
+        if (snprintf(top, sizeof top, "%s/sys/fs/cgroup%s%s", root, version == 1 ? "/" : "",
+                     version == 1 ? controller : "") >= (int)sizeof top)
+                return;
+        if (strcmp(path, "/") == 0)
+                *path = '\0';
+        for (char *slash = path; version && slash; *slash = '\0') {
+                if (snprintf(dir, sizeof dir, "%s%s", top, path) < (int)sizeof dir)
                         visit(userdata, version, dir);
-                if (!*path || !slash)
-                        return;
-                *slash = '\0';
+                slash = strrchr(path, '/');
+                if (!slash)
+                        break;
         }
 }

@@ -8,7 +8,7 @@
  *
  * In a container the group's name is often the host's, while the mount shows the container's own group as the
  * root: levels that are not there have to be passed over, and the root is always looked at. No state; any
- * thread. @root is before /proc and /sys: "" but in tests.
+ * thread.
  */
 #pragma once
 
@@ -16,14 +16,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CGROUP_TOP "/sys/fs/cgroup"
-#define CGROUP_TEXT_MAX ((size_t)16 << 10) /* of what is longer, the beginning */
+#define PROC_TEXT_MAX ((size_t)16 << 10) /* of what is longer, the beginning */
 
+/* @dir may not be there, nor may a file of the controller be in it. */
 typedef void (*cgroup_visitor)(void *userdata, int version, const char *dir);
 
-/* Visits the directory of each group from our own up to the root; nothing if there is no such controller. */
+/* Visits the directory of each group from our own up to the root, once each; by version 1 if the controller is
+ * there, else by version 2. @root: before /proc and /sys; "" but in tests. */
 void cgroup_each(const char *root, const char *controller, cgroup_visitor visit, void *userdata);
+
 /* A file of /proc or /sys; these say that they have no size. @text is "" if there is nothing to read. */
-int cgroup_read_text(char text[static CGROUP_TEXT_MAX], const char *root, const char *dir, const char *name);
-/* False: there is no such file, or it has no number, as "max". */
-bool cgroup_read_number(const char *root, const char *dir, const char *name, uint64_t *ret);
+int proc_read_text(char text[static PROC_TEXT_MAX], const char *dir, const char *name);
+/* False: there is no such file, or it does not begin with a number, as "max". */
+bool proc_read_number(const char *dir, const char *name, uint64_t *ret);

@@ -13,19 +13,14 @@
 #include <sched.h>
 #include <stdio.h>
 
-struct look {
-        uint64_t count;
-        const char *root;
-};
-
-static bool read_quota(const char *root, int version, const char *dir, uint64_t *quota, uint64_t *period) {
-        char text[CGROUP_TEXT_MAX];
+static bool read_quota(int version, const char *dir, uint64_t *quota, uint64_t *period) {
+        char text[PROC_TEXT_MAX];
         unsigned long long q, p;
 
         if (version == 1)
-                return cgroup_read_number(root, dir, "cpu.cfs_quota_us", quota) &&
-                       cgroup_read_number(root, dir, "cpu.cfs_period_us", period);
-        if (cgroup_read_text(text, root, dir, "cpu.max") < 0 || sscanf(text, "%llu %llu", &q, &p) != 2)
+                return proc_read_number(dir, "cpu.cfs_quota_us", quota) &&
+                       proc_read_number(dir, "cpu.cfs_period_us", period);
+        if (proc_read_text(text, dir, "cpu.max") < 0 || sscanf(text, "%llu %llu", &q, &p) != 2)
                 return false;
         *quota = q;
         *period = p;
@@ -33,23 +28,19 @@ static bool read_quota(const char *root, int version, const char *dir, uint64_t 
 }
 
 static void visit(void *userdata, int version, const char *dir) {
-        struct look *l = userdata;
-        uint64_t quota, period;
+        uint64_t *count = userdata, quota, period;
 
-        if (!read_quota(l->root, version, dir, &quota, &period) || period == 0)
+        if (!read_quota(version, dir, &quota, &period) || period == 0)
                 return;
-        uint64_t count = quota / period + (quota % period > 0);
-        if (count < l->count)
-                l->count = count;
+        uint64_t whole = quota / period + (quota % period > 0);
+        if (whole < *count)
+                *count = whole;
 }
 
 unsigned cpu_count(const char *root) {
         cpu_set_t set;
-        struct look l = {
-                .count = sched_getaffinity(0, sizeof set, &set) == 0 ? (uint64_t)CPU_COUNT(&set) : 1,
-                .root = root,
-        };
+        uint64_t count = sched_getaffinity(0, sizeof set, &set) == 0 ? (uint64_t)CPU_COUNT(&set) : 1;
 
-        cgroup_each(root, "cpu", visit, &l);
-        return l.count > 0 ? (unsigned)l.count : 1;
+        cgroup_each(root, "cpu", visit, &count);
+        return count > 0 ? (unsigned)count : 1;
 }

@@ -14,6 +14,7 @@
 #include "base/cgroup.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,11 +26,6 @@ static const struct group_files v1 = { { "memory.limit_in_bytes", NULL },
                                        "memory.usage_in_bytes",
                                        "total_inactive_file" };
 static const struct group_files v2 = { { "memory.max", "memory.high" }, "memory.current", "inactive_file" };
-
-struct look {
-        struct memory_room *room;
-        const char *root;
-};
 
 /* Of "KEY  NUMBER" on a line of its own; "KEY:" likewise. */
 static bool find_number(const char *text, const char *key, uint64_t *ret) {
@@ -55,40 +51,38 @@ static void apply_limit(struct memory_room *m, uint64_t limit, uint64_t used) {
                 m->room = room;
 }
 
-/* One level: @dir below @root. */
-static void look_at_group(struct memory_room *m, const char *root, const char *dir,
-                          const struct group_files *f) {
-        char stat[CGROUP_TEXT_MAX];
+/* One level. */
+static void look_at_group(struct memory_room *m, const char *dir, const struct group_files *f) {
+        char stat[PROC_TEXT_MAX];
         uint64_t used, files = 0, limit;
 
-        if (!cgroup_read_number(root, dir, f->usage, &used))
+        if (!proc_read_number(dir, f->usage, &used))
                 return;
-        if (cgroup_read_text(stat, root, dir, "memory.stat") >= 0)
+        if (proc_read_text(stat, dir, "memory.stat") >= 0)
                 (void)find_number(stat, f->reclaimable, &files);
         used -= files < used ? files : used;
         for (unsigned i = 0; i < 2; i++)
-                if (f->limits[i] && cgroup_read_number(root, dir, f->limits[i], &limit))
+                if (f->limits[i] && proc_read_number(dir, f->limits[i], &limit))
                         apply_limit(m, limit, used);
 }
 
 static void visit(void *userdata, int version, const char *dir) {
-        struct look *l = userdata;
-
-        look_at_group(l->room, l->root, dir, version == 1 ? &v1 : &v2);
+        look_at_group(userdata, dir, version == 1 ? &v1 : &v2);
 }
 
 int memory_look(struct memory_room *ret, const char *root) {
-        char text[CGROUP_TEXT_MAX];
+        char text[PROC_TEXT_MAX], proc[PATH_MAX];
         struct memory_room m;
-        int r = cgroup_read_text(text, root, "/proc", "meminfo");
 
+        snprintf(proc, sizeof proc, "%s/proc", root);
+        int r = proc_read_text(text, proc, "meminfo");
         if (r < 0)
                 return r;
         if (!find_number(text, "MemTotal", &m.whole) || !find_number(text, "MemAvailable", &m.room))
                 return -ENODATA;
         m.whole *= 1024;
         m.room *= 1024;
-        cgroup_each(root, "memory", visit, &(struct look){ &m, root });
+        cgroup_each(root, "memory", visit, &m);
         *ret = m;
         return 0;
 }

@@ -77,7 +77,7 @@ struct settings {
                 uint64_t range_size;     /* bytes; whole MiB */
                 uint64_t bandwidth;      /* bytes a second; 0: unlimited */
                 unsigned disk_queue;     /* writes and flushes under way at once */
-                unsigned decode_threads; /* of one blob; 0: the CPUs that we may use */
+                unsigned decode_threads; /* of one blob; 0: the engine chooses */
                 struct settings_amount warm_share;
                 char *io;        /* auto | uring | posix */
                 char *write;     /* auto | direct | buffered */

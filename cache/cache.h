@@ -74,6 +74,11 @@ struct cache_layer {
 bool cache_layer_find(struct cache *c, const struct digest *digest, enum cache_form form,
                       struct cache_layer *ret /* may be NULL */);
 
+/* Names in a layer's tree, before those of files (image-spec layer.md, "Whiteouts"). */
+#define CACHE_WHITEOUT ".wh."
+#define CACHE_WHITEOUT_OPAQUE ".wh..wh..opq"
+#define CACHE_WHITEOUT_LINK ".wh..wh.link." /* the engine's: a hard link to a file of a lower layer */
+
 /* A layer being written. Its directory descriptor is for the engine: raw data goes to the file "blob" in it,
  * decoded or not, archive members go below the directory "tree". */
 struct cache_staging;

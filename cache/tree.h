@@ -23,10 +23,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define CACHE_WHITEOUT ".wh."
-#define CACHE_WHITEOUT_OPAQUE ".wh..wh..opq"
-#define CACHE_WHITEOUT_LINK ".wh..wh.link." /* the engine's: a hard link to a file of a lower layer */
-
 struct cache_tree_node {
         struct cache_tree_node *parent;
         struct cache_tree_node *first;       /* children */

@@ -26,7 +26,7 @@ struct decode_pool {
 
         struct decode_unit units[DECODE_UNITS_MAX];
         size_t n_units;
-        pthread_t helpers[DECODE_UNITS_MAX];
+        pthread_t helpers[DECODE_THREADS_MAX];
         unsigned n_helpers;
 };
 
@@ -119,9 +119,9 @@ int decode_pool_new(struct decode_pool **ret, unsigned threads, struct error *e)
         pthread_cond_init(&p->queued, NULL);
         pthread_cond_init(&p->done, NULL);
         p->queue_end = &p->queue;
-        if (threads > DECODE_UNITS_MAX - 1)
-                threads = DECODE_UNITS_MAX - 1;
-        p->n_units = threads < 2 ? 0 : threads + 1; /* one more, whose output is being used */
+        if (threads > DECODE_THREADS_MAX)
+                threads = DECODE_THREADS_MAX;
+        p->n_units = threads < 2 ? 0 : threads + 1;
         for (size_t i = 0; i < p->n_units; i++) {
                 p->units[i].next = p->unused;
                 p->unused = &p->units[i];

@@ -11,8 +11,11 @@
 
 #include "stager/decode.h"
 
-#define DECODE_UNITS_MAX 4u   /* a frame each, as it is and decoded: some 32 MiB in all, beside the arena */
-#define DECODE_UNITS_LEAST 2u /* one is read while the other is decoded */
+#define DECODE_THREADS_MAX 64u
+#define DECODE_THREADS_AUTO \
+        3u /* some 32 MiB in all, beside the arena: a frame a unit, as it is and decoded */
+#define DECODE_UNITS_MAX (DECODE_THREADS_MAX + 1) /* one more, whose output is being used */
+#define DECODE_UNITS_LEAST 2u                     /* one is read while the other is decoded */
 
 enum decode_state {
         DECODE_IDLE,    /* its owner's */
@@ -35,7 +38,7 @@ struct decode_unit {
 };
 
 struct decode_pool;
-/* @threads: that may decode one stream, its owner among them. */
+/* @threads: that may decode one stream, its owner among them; at most DECODE_THREADS_MAX. */
 int decode_pool_new(struct decode_pool **ret, unsigned threads, struct error *e);
 void decode_pool_free(struct decode_pool *p); /* all units have been given back */
 DEFINE_CLEANUP(struct decode_pool *, decode_pool_free);

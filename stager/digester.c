@@ -44,8 +44,8 @@ struct piece { /* one lane's work of one turn */
         size_t len;
 };
 
-unsigned digester_threads(unsigned cores, unsigned tasks) {
-        unsigned n = cores / sha256_lanes(); /* with two lanes the other half of the cores is for the rest */
+unsigned digester_threads(unsigned cpus, unsigned tasks) {
+        unsigned n = cpus / sha256_lanes(); /* with two lanes the other half of the CPUs is for the rest */
 
         if (n > tasks)
                 n = tasks;

@@ -19,8 +19,8 @@ struct digester;
 int digester_new(struct digester **ret, unsigned threads, struct error *e); /* starts them */
 void digester_free(struct digester *d);                                     /* every task has ended */
 DEFINE_CLEANUP(struct digester *, digester_free);
-/* How many threads to start on so many cores for at most @tasks at once. */
-unsigned digester_threads(unsigned cores, unsigned tasks);
+/* How many threads to start on so many CPUs for at most @tasks at once. */
+unsigned digester_threads(unsigned cpus, unsigned tasks);
 /* Bytes hashed so far while @lanes (1 or 2) were in use. */
 uint64_t digester_hashed(const struct digester *d, unsigned lanes);
 

@@ -10,8 +10,8 @@
  * stops, what runs is cancelled, and the blob threads take what is queued and cancel it: done() runs for
  * each.
  *
- * From done() on the transfer belongs to its owner, who may free it there and then: nothing here touches it
- * after that.
+ * From done() on the transfer belongs to its owner, who may free it there and then: no thread of the engine
+ * touches it after that. Whoever cancels it, or says that it is urgent, keeps it from being freed meanwhile.
  */
 #include "stager/engine.h"
 
@@ -166,6 +166,12 @@ static int start_threads(struct engine *g, struct error *e) {
         return 0;
 }
 
+static unsigned decode_threads(const struct settings *s, unsigned cpus) {
+        if (s->engine.decode_threads)
+                return s->engine.decode_threads;
+        return cpus < DECODE_THREADS_AUTO ? cpus : DECODE_THREADS_AUTO;
+}
+
 int engine_new(struct engine **ret, const struct settings *s, struct error *e) {
         _cleanup_(engine_freep) struct engine *g = calloc(1, sizeof *g);
 
@@ -184,11 +190,11 @@ int engine_new(struct engine **ret, const struct settings *s, struct error *e) {
         r = reactor_new(&g->reactor, s, g->arena, g->hosts, e);
         if (r < 0)
                 return r;
-        r = digester_new(&g->digester, digester_threads(cpu_count(""), ENGINE_BLOB_THREADS), e);
+        unsigned cpus = cpu_count("");
+        r = digester_new(&g->digester, digester_threads(cpus, ENGINE_BLOB_THREADS), e);
         if (r < 0)
                 return r;
-        r = decode_pool_new(&g->decoders, s->engine.decode_threads ? s->engine.decode_threads : cpu_count(""),
-                            e);
+        r = decode_pool_new(&g->decoders, decode_threads(s, cpus), e);
         if (r < 0)
                 return r;
         r = start_threads(g, e);

@@ -76,6 +76,7 @@ int engine_start(struct transfer **ret, struct engine *g, const struct transfer_
                               const struct error *e),
                  struct error *e);
 void transfer_progress(struct transfer *t, struct transfer_progress *ret); /* any thread */
-void transfer_set_urgent(struct transfer *t); /* any thread, before engine_free(); for good */
-void transfer_cancel(struct transfer *t);     /* any thread, before engine_free(); done() still runs */
+/* Any thread, before engine_free(); the caller keeps @t from being freed until they return. */
+void transfer_set_urgent(struct transfer *t); /* for good */
+void transfer_cancel(struct transfer *t);     /* done() still runs, perhaps before this returns */
 void transfer_free(struct transfer *t);       /* after done() ran */

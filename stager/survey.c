@@ -89,8 +89,10 @@ static int add_region(struct survey *s, struct error *e) {
         if (result < 0)
                 return result;
         s->made++;
-        if (!regions_add(s->fetch->regions, s->fetch->window, &r, LEAST_STRAIGHT, &r))
-                place_abandon(r.file);
+        if (!regions_add(s->fetch->regions, s->fetch->window, &r, LEAST_STRAIGHT, &r)) {
+                drop_region(s, &r); /* the window has come near it meanwhile */
+                return 1;
+        }
         log_debug(FETCH, "bytes %" PRIu64 "-%" PRIu64 " go straight to a file of %" PRIu64 " bytes", r.from,
                   r.to - 1, m->size);
         return 1;

@@ -2,7 +2,7 @@
 /*
  * unpack: one tar stream, member by member.
  *
- *   source -> libarchive: header -> clean_name, name_kind -> the parent directory -> by kind:
+ *   source -> libarchive: header -> unpack_names.c -> the parent directory -> by kind:
  *       file           to the placer, its writes may go on while the next member is made; or to the file
  *                      that the source has been making for it, and its data are passed over
  *       directory      made, or kept if there is one; its time is set at the end
@@ -12,18 +12,18 @@
  *   at the end: all writes, then times and flushing (unpack_finish, unpack_notes.c)
  *
  * libarchive parses the headers and hands out pointers into what the source gave; it never touches the file
- * system. Each member is made below its parent's descriptor: the last one of a name wins, and what was there
- * before is removed first and never written through.
+ * system. Each member is made below its parent's descriptor, which is kept for the next member: the last one
+ * of a name wins, and what was there before is removed first and never written through.
  *
  * Modes are for readers: no set-id bits, nobody but the owner writes, everybody reads. Owners, devices and
  * extended attributes are left out. Runs on the blob thread.
  */
 #include "stager/unpack.h"
 
-#include "base/log.h"
 #include "base/path.h"
 #include "base/text.h"
 #include "cache/cache.h"
+#include "stager/unpack_names.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -124,7 +124,7 @@ static bool is_harmless(struct archive *a) {
 }
 
 static int link_marker(char name[static NAME_MAX + 1], const char *of, struct error *e) {
-        int n = snprintf(name, NAME_MAX + 1, "%s%s", UNPACK_LINK_MARKER, of);
+        int n = snprintf(name, NAME_MAX + 1, "%s%s", CACHE_WHITEOUT_LINK, of);
 
         return n <= NAME_MAX
                    ? 0
@@ -356,37 +356,30 @@ static int make_marker(struct unpack *u, const struct member *m, const char *tar
         return make_small_file(u, m, marker, target, e);
 }
 
-/* The directory that holds @path, which is clean. -ENOENT without text if there is none. */
-static int open_parent(int tree_fd, const char *path, struct error *e) {
-        const char *slash = strrchr(path, '/');
-        _cleanup_free_ char *parent = slash ? strndup(path, (size_t)(slash - path)) : strdup("");
-
-        if (!parent)
-                return error_errno(e, ENOMEM, "unpack");
-        return path_open(tree_fd, parent, O_RDONLY | O_DIRECTORY, 0, e);
-}
-
 /* Within the archive a real link; else a marker, because the file may be in a lower layer. */
 static int make_link(struct unpack *u, const struct member *m, const char *to, struct error *e) {
         _cleanup_free_ char *target = NULL;
         _cleanup_close_ int fd = -1;
+        const char *base;
         struct stat st;
         int r = unpack_name_clean(&target, to, e);
 
         if (r < 0)
                 return error_wrap(e, "the archive's hard link %s", m->path);
-        if (!*target || unpack_name_kind(target) != NAME_PLAIN)
+        if (!*target || unpack_name_kind(target) != UNPACK_NAME_PLAIN)
                 return error_set(e, ERROR_INVALID, "the archive's hard link %s has a forbidden target",
                                  m->path);
         if (strcmp(target, m->path) == 0)
                 return 0;
-        fd = open_parent(u->tree_fd, target, e);
+        fd = path_open_parent(&base, u->tree_fd, target, e);
         if (fd == -ENOENT)
                 return make_marker(u, m, target, e);
+        if (fd < 0 && fd != -EINVAL && fd != -ENOTDIR)
+                return fd;
         if (fd < 0)
                 return error_set(e, ERROR_INVALID,
                                  "the archive's hard link %s leads through a link or a file", m->path);
-        if (fstatat(fd, path_base(target), &st, AT_SYMLINK_NOFOLLOW) < 0)
+        if (fstatat(fd, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return errno == ENOENT ? make_marker(u, m, target, e)
                                        : error_errno(e, errno, "look at %s", target);
         if (S_ISDIR(st.st_mode))
@@ -395,7 +388,7 @@ static int make_link(struct unpack *u, const struct member *m, const char *to, s
         r = remove_old(u, m, e);
         if (r < 0)
                 return r;
-        if (linkat(fd, path_base(target), m->parent_fd, m->name, 0) < 0)
+        if (linkat(fd, base, m->parent_fd, m->name, 0) < 0)
                 return errno == ENOENT
                            ? error_set(e, ERROR_INVALID, "the archive's hard link %s replaces its own target",
                                        m->path)
@@ -410,7 +403,8 @@ static int make_linked_whiteout(struct unpack *u, const struct member *m, struct
         return r < 0 ? r : make_small_file(u, m, m->name, "", e);
 }
 
-static int make_member(struct unpack *u, const struct member *m, enum unpack_name kind, struct error *e) {
+static int make_member(struct unpack *u, const struct member *m, enum unpack_name_kind kind,
+                       struct error *e) {
         const char *link = archive_entry_hardlink(m->entry);
         mode_t type = archive_entry_filetype(m->entry);
 
@@ -419,7 +413,8 @@ static int make_member(struct unpack *u, const struct member *m, enum unpack_nam
                            ? make_directory(u, m, e)
                            : error_set(e, ERROR_INVALID, "the archive replaces its own root");
         if (link)
-                return kind == NAME_WHITEOUT ? make_linked_whiteout(u, m, e) : make_link(u, m, link, e);
+                return kind == UNPACK_NAME_WHITEOUT ? make_linked_whiteout(u, m, e)
+                                                    : make_link(u, m, link, e);
         switch (type) {
         case AE_IFREG:
                 return make_file(u, m, e);
@@ -448,7 +443,7 @@ static int enter_parent(struct unpack *u, const char *path, struct error *e) {
         forget_parent(u);
         u->parent_fd = *path ? path_make_dirs(u->tree_fd, path, DIR_MODE, true, e)
                              : path_open(u->tree_fd, "", O_RDONLY | O_DIRECTORY, 0, e);
-        if (u->parent_fd == -ELOOP || u->parent_fd == -ENOTDIR || u->parent_fd == -EXDEV)
+        if (u->parent_fd == -EINVAL || u->parent_fd == -ENOTDIR)
                 return error_set(e, ERROR_INVALID, "the archive's member %s leads through a link or a file",
                                  path);
         if (u->parent_fd >= 0)
@@ -463,10 +458,10 @@ static int unpack_member(struct unpack *u, struct archive_entry *entry, struct e
 
         if (r < 0)
                 return error_wrap(e, "the archive's member %u", u->members);
-        enum unpack_name kind = unpack_name_kind(path);
-        if (kind == NAME_IGNORED)
+        enum unpack_name_kind kind = unpack_name_kind(path);
+        if (kind == UNPACK_NAME_IGNORED)
                 return 0;
-        if (kind == NAME_FORBIDDEN)
+        if (kind == UNPACK_NAME_FORBIDDEN)
                 return error_set(e, ERROR_INVALID, "the archive's member %s has a reserved name", path);
         r = unpack_name_check_depth(path, archive_entry_filetype(entry) == AE_IFDIR, e);
         if (r < 0)

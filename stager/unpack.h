@@ -5,12 +5,11 @@
  *
  * What the layer says about other layers is left for the cache: names in ".wh." are made like all others,
  * since in a format without whiteouts they mean nothing, and a hard link to a file that is not in this
- * archive becomes a file UNPACK_LINK_MARKER + name that holds the target's clean path.
+ * archive becomes a file CACHE_WHITEOUT_LINK + name that holds the target's clean path.
  */
 #pragma once
 
 #include "stager/place.h"
-#include "stager/unpack_names.h"
 #include "stager/unpack_notes.h"
 
 #define UNPACK_MAX_MEMBERS 1000000u

@@ -7,25 +7,25 @@
 #include <string.h>
 
 /* Names of ".wh..wh." are aufs' own business, but for the opaque mark. */
-static enum unpack_name component_kind(const char *c, size_t len, bool last) {
-        static const char opaque[] = ".wh..wh..opq";
+static enum unpack_name_kind component_kind(const char *c, size_t len, bool last) {
+        static const char opaque[] = CACHE_WHITEOUT_OPAQUE;
 
         if (len < 4 || memcmp(c, ".wh.", 4) != 0)
-                return NAME_PLAIN;
-        if (len >= sizeof UNPACK_LINK_MARKER - 1 &&
-            memcmp(c, UNPACK_LINK_MARKER, sizeof UNPACK_LINK_MARKER - 1) == 0)
-                return NAME_FORBIDDEN;
+                return UNPACK_NAME_PLAIN;
+        if (len >= sizeof CACHE_WHITEOUT_LINK - 1 &&
+            memcmp(c, CACHE_WHITEOUT_LINK, sizeof CACHE_WHITEOUT_LINK - 1) == 0)
+                return UNPACK_NAME_FORBIDDEN;
         if (last && len == sizeof opaque - 1 && memcmp(c, opaque, len) == 0)
-                return NAME_WHITEOUT;
+                return UNPACK_NAME_WHITEOUT;
         if (len >= 8 && memcmp(c, ".wh..wh.", 8) == 0)
-                return NAME_IGNORED;
-        return last && len > 4 ? NAME_WHITEOUT : NAME_FORBIDDEN;
+                return UNPACK_NAME_IGNORED;
+        return last && len > 4 ? UNPACK_NAME_WHITEOUT : UNPACK_NAME_FORBIDDEN;
 }
 
-enum unpack_name unpack_name_kind(const char *path) {
-        enum unpack_name kind = NAME_PLAIN;
+enum unpack_name_kind unpack_name_kind(const char *path) {
+        enum unpack_name_kind kind = UNPACK_NAME_PLAIN;
 
-        for (const char *c = path; *c && kind == NAME_PLAIN;) {
+        for (const char *c = path; *c && kind == UNPACK_NAME_PLAIN;) {
                 size_t len = strcspn(c, "/");
 
                 kind = component_kind(c, len, c[len] == '\0');

@@ -51,9 +51,10 @@ int unpack_note_dir(struct unpack_notes *n, const char *path, struct timespec mt
         return 0;
 }
 
-/* Replaced by a member that came later? */
+/* Replaced by a member that came later? -EINVAL: a symbolic link is in the way, or has the name; what
+ * path_open() would refuse of a name has been refused before. */
 static bool is_gone(int r) {
-        return r == -ENOENT || r == -ENOTDIR || r == -ELOOP;
+        return r == -ENOENT || r == -ENOTDIR || r == -EINVAL;
 }
 
 static int finish_dir(const struct unpack_dir *d, int tree_fd, struct error *e) {

@@ -2,6 +2,7 @@
 /* What memory and CPUs the control groups leave us, against made-up /proc and /sys. */
 #include "tests/unit/test.h"
 
+#include "base/cgroup.h"
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "base/path.h"
@@ -9,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -134,8 +136,7 @@ static void test_version_1(void **state) {
         assert_room(w, 200, 110);
 }
 
-/* Of the whole machine; a test may have been given fewer. */
-static unsigned machine_cpus(void) {
+static unsigned allowed_cpus(void) {
         cpu_set_t set;
 
         assert_int_equal(sched_getaffinity(0, sizeof set, &set), 0);
@@ -145,21 +146,21 @@ static unsigned machine_cpus(void) {
 static void test_cpus_without_a_quota(void **state) {
         struct world *w = *state;
 
-        assert_int_equal(cpu_count(w->root), machine_cpus());
+        assert_int_equal(cpu_count(w->root), allowed_cpus());
         put(w, "/proc/self", "cgroup", "0::/pod\n");
-        assert_int_equal(cpu_count(w->root), machine_cpus());
+        assert_int_equal(cpu_count(w->root), allowed_cpus());
         put(w, "/sys/fs/cgroup/pod", "cpu.max", "max 100000\n");
-        assert_int_equal(cpu_count(w->root), machine_cpus());
+        assert_int_equal(cpu_count(w->root), allowed_cpus());
         put(w, "/sys/fs/cgroup/pod", "cpu.max", "9000000000 100000\n");
-        assert_int_equal(cpu_count(w->root), machine_cpus());
+        assert_int_equal(cpu_count(w->root), allowed_cpus());
         put(w, "/sys/fs/cgroup/pod", "cpu.max", "100000 0\n");
-        assert_int_equal(cpu_count(w->root), machine_cpus());
+        assert_int_equal(cpu_count(w->root), allowed_cpus());
 }
 
 static void test_cpus_of_the_least_quota(void **state) {
         struct world *w = *state;
 
-        if (machine_cpus() < 2)
+        if (allowed_cpus() < 2)
                 skip();
         put(w, "/proc/self", "cgroup", "0::/kubepods/pod\n");
         put(w, "/sys/fs/cgroup/kubepods/pod", "cpu.max", "100001 100000\n"); /* more than one */
@@ -176,9 +177,60 @@ static void test_cpus_of_version_1(void **state) {
         put(w, "/proc/self", "cgroup", "5:cpu,cpuacct:/pod\n4:cpuset:/\n0::/\n");
         put(w, "/sys/fs/cgroup/cpu/pod", "cpu.cfs_period_us", "100000\n");
         put(w, "/sys/fs/cgroup/cpu/pod", "cpu.cfs_quota_us", "-1\n");
-        assert_int_equal(cpu_count(w->root), machine_cpus());
+        assert_int_equal(cpu_count(w->root), allowed_cpus());
         put(w, "/sys/fs/cgroup/cpu/pod", "cpu.cfs_quota_us", "50000\n");
         assert_int_equal(cpu_count(w->root), 1);
+}
+
+static void test_cpus_that_are_fewer_than_the_quota(void **state) {
+        struct world *w = *state;
+        cpu_set_t all, one;
+
+        assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+        CPU_ZERO(&one);
+        for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; i++)
+                if (CPU_ISSET(i, &all))
+                        CPU_SET(i, &one);
+        put(w, "/proc/self", "cgroup", "0::/\n");
+        put(w, "/sys/fs/cgroup", "cpu.max", "200000 100000\n");
+        assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+        unsigned n = cpu_count(w->root);
+        assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+        assert_int_equal(n, 1);
+}
+
+struct visits {
+        const char *root;
+        char text[512];
+};
+
+static void note_visit(void *userdata, int version, const char *dir) {
+        struct visits *v = userdata;
+        size_t len = strlen(v->text);
+
+        assert_memory_equal(dir, v->root, strlen(v->root));
+        snprintf(v->text + len, sizeof v->text - len, "%d %s\n", version, dir + strlen(v->root));
+}
+
+static void assert_visits(struct world *w, const char *cgroup, const char *expected) {
+        struct visits v = { .root = w->root };
+
+        put(w, "/proc/self", "cgroup", cgroup);
+        cgroup_each(w->root, "cpu", note_visit, &v);
+        assert_string_equal(v.text, expected);
+}
+
+static void test_each_group_is_visited_once_up_to_the_root(void **state) {
+        struct world *w = *state;
+
+        assert_visits(w, "0::/\n", "2 /sys/fs/cgroup\n");
+        assert_visits(w, "0::/a/b\n", "2 /sys/fs/cgroup/a/b\n2 /sys/fs/cgroup/a\n2 /sys/fs/cgroup\n");
+        assert_visits(w, "0::/a\n7:cpuset:/x\n5:cpu,cpuacct:/b\n",
+                      "1 /sys/fs/cgroup/cpu/b\n1 /sys/fs/cgroup/cpu\n");
+        assert_visits(w, "5:cpuset,memory:/b\n", "");
+        assert_visits(w, "0::a\n", "");
+        assert_visits(w, "0:\n::\n:", "");
+        assert_visits(w, "", "");
 }
 
 static void test_this_machine(void **state) {
@@ -187,7 +239,7 @@ static void test_this_machine(void **state) {
         (void)state;
         assert_int_equal(memory_look(&m, ""), 0);
         assert_true(m.room > 0 && m.room <= m.whole);
-        assert_in_range(cpu_count(""), 1, machine_cpus());
+        assert_in_range(cpu_count(""), 1, allowed_cpus());
         assert_true(m.whole <= (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE));
 }
 
@@ -201,6 +253,9 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_cpus_without_a_quota, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_cpus_of_the_least_quota, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_cpus_of_version_1, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_cpus_that_are_fewer_than_the_quota, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_each_group_is_visited_once_up_to_the_root, set_up,
+                                                tear_down),
                 cmocka_unit_test(test_this_machine),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -273,6 +273,24 @@ static void test_last_of_a_name_wins_whatever_its_kind(void **state) {
         assert_int_equal(faccessat(w->tree_fd, "g/h/one", F_OK, 0), -1);
 }
 
+/* What was to be flushed, or to get its time, is a link now. */
+static void test_a_link_may_be_the_last_of_a_name(void **state) {
+        struct world *w = *state;
+
+        tar_header(&w->tar, '5', "d", NULL, 0, 0755);
+        tar_file(&w->tar, "d/inner", "gone");
+        tar_header(&w->tar, '2', "d", "elsewhere", 0, 0777);
+        tar_file(&w->tar, "f", "gone");
+        tar_header(&w->tar, '2', "f", "elsewhere", 0, 0777);
+        tar_file(&w->tar, "p/q/inner", "gone");
+        tar_header(&w->tar, '2', "p", "d", 0, 0777);
+        tar_end(&w->tar);
+        assert_unpacks(w);
+        assert_true(S_ISLNK(look(w, "d").st_mode));
+        assert_true(S_ISLNK(look(w, "f").st_mode));
+        assert_true(S_ISLNK(look(w, "p").st_mode));
+}
+
 static void test_hard_link_out_of_the_layer_becomes_a_marker(void **state) {
         struct world *w = *state;
 
@@ -622,6 +640,7 @@ int main(void) {
                 T(test_nothing_is_written_through_a_link_of_the_archive),
                 T(test_a_later_file_replaces_a_link_and_not_its_target),
                 T(test_last_of_a_name_wins_whatever_its_kind),
+                T(test_a_link_may_be_the_last_of_a_name),
                 T(test_hard_link_out_of_the_layer_becomes_a_marker),
                 T(test_hard_links_that_lead_astray_are_refused),
                 T(test_hard_link_to_a_symbolic_link_links_the_link),
