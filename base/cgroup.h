@@ -21,8 +21,8 @@
 /* @dir may not be there, nor may a file of the controller be in it. */
 typedef void (*cgroup_visitor)(void *userdata, int version, const char *dir);
 
-/* Visits the directory of each group from our own up to the root, once each; by version 1 if the controller is
- * there, else by version 2. @root: before /proc and /sys; "" but in tests. */
+/* Visits the directory of each group from our own up to the root, once each; by version 1 if that has the
+ * controller, else by version 2. @root: before /proc and /sys; "" but in tests. */
 void cgroup_each(const char *root, const char *controller, cgroup_visitor visit, void *userdata);
 
 /* A file of /proc or /sys; these say that they have no size. @text is "" if there is nothing to read. */

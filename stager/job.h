@@ -93,7 +93,7 @@ struct stager {
         struct engine *engine;       /* ours */
         struct readahead *readahead; /* ours */
 
-        pthread_mutex_t saving; /* one writer of what is known of hosts, or an older state could be the last */
+        pthread_mutex_t saving; /* so that no older state of the hosts is written last */
         pthread_mutex_t lock;   /* guards what follows, and every job and share but for what never changes */
         pthread_cond_t changed; /* any job or share changed, or stopping */
         struct hosts *hosts;    /* the engine's, too */

@@ -43,8 +43,8 @@ struct placer {
 
 void placer_init(struct placer *p);    /* after the settings above are filled in */
 void placer_destroy(struct placer *p); /* closes what is open, after its writes */
-/* Closes what is open, after its writes, to do all again; wrote() is not told the same bytes twice. Nothing may
- * come by place_segment() any more. */
+/* Closes what is open, after its writes, to do all again; wrote() is not told the same bytes twice. Nothing
+ * may come by place_segment() any more. */
 void placer_restart(struct placer *p);
 
 struct place_file;
