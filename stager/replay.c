@@ -162,39 +162,56 @@ static int64_t skip(void *userdata, uint64_t len, struct error *e) {
 
 /* ---- files ---- */
 
-/* A new name for the old file, which may have been left longer than it is going to be. */
-static int link_file(const struct replay *r, uint64_t size, int parent_fd, const char *name,
-                     struct error *e) {
+static bool is_last(const struct replay *r, const struct replay_last *l) {
+        return l->data + l->size >= r->order.upto;
+}
+
+/* Is the file that both trees have now, @st, this member's and nobody else's? Its bytes are right, but the
+ * name may have come again since for a longer file that begins alike, or for a link to another one. What
+ * follows the last one is not kept, so that one may have been left longer than it is going to be. */
+static bool is_members_alone(const struct replay *r, const struct replay_last *l, const struct stat *st) {
+        return st->st_nlink <= 2 && ((uint64_t)st->st_size <= l->size || is_last(r, l));
+}
+
+static int cut(const struct replay_last *l, struct error *e) {
+        _cleanup_close_ int fd = openat(l->parent_fd, l->name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+
+        if (fd < 0 || ftruncate(fd, (off_t)l->size) < 0)
+                return error_errno(e, errno, "set the size of %s", l->name);
+        return 0;
+}
+
+/* A new name for the old file: 1; 0: it has to be read, and its bytes written anew. */
+static int link_file(const struct replay *r, const struct replay_last *l, struct error *e) {
         const char *base;
-        _cleanup_close_ int old = path_open_parent(&base, r->order.dir_fd, r->entry.name, e), fd = -1;
+        _cleanup_close_ int old = path_open_parent(&base, r->order.dir_fd, r->entry.name, e);
         struct stat st;
 
         if (old < 0)
                 return old;
-        if (linkat(old, base, parent_fd, name, 0) < 0)
-                return error_errno(e, errno, "keep %s", name);
-        if (fstatat(parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
-                return error_set(e, ERROR_INVALID, "what was kept of %s is no file", name);
-        if ((uint64_t)st.st_size <= size)
-                return 0;
-        fd = openat(parent_fd, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
-                return error_errno(e, errno, "set the size of %s", name);
-        return 0;
+        if (linkat(old, base, l->parent_fd, l->name, 0) < 0)
+                return error_errno(e, errno, "keep %s", l->name);
+        if (fstatat(l->parent_fd, l->name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+                return error_set(e, ERROR_INVALID, "what was kept of %s is no file", l->name);
+        if (!is_members_alone(r, l, &st))
+                return unlinkat(l->parent_fd, l->name, 0) < 0 ? error_errno(e, errno, "replace %s", l->name)
+                                                              : 0;
+        int result = (uint64_t)st.st_size > l->size ? cut(l, e) : 0;
+        return result < 0 ? result : 1;
 }
 
 static int adopt_kept(struct replay *r, struct unpack_adopted *ret, const struct replay_last *l,
                       struct error *e) {
         bool complete = l->kept == l->size;
-        int result = link_file(r, l->size, l->parent_fd, l->name, e);
+        int result = link_file(r, l, e);
 
-        if (result < 0)
+        if (result <= 0)
                 return result;
         r->linked = l->data + l->kept;
         *ret = (struct unpack_adopted){ .kept = l->kept, .from = UINT64_MAX };
         if (complete)
                 result = placer_keep(r->order.placer, l->size, e);
-        if (result >= 0 && l->data + l->size >= r->order.upto)
+        if (result >= 0 && is_last(r, l))
                 result = r->order.last(r->order.userdata, ret, l, e);
         return result < 0 ? result : 1;
 }
@@ -208,7 +225,8 @@ static int adopt(void *userdata, struct unpack_adopted *ret, uint64_t data, uint
 
         if (r->arrived || result == 0)
                 return after->adopt ? after->adopt(after->userdata, ret, data, size, parent_fd, name, e) : 0;
-        if (result < 0 || r->entry.kind != JOURNAL_FILE || r->used > 0 || r->entry.offset > 0 || size == 0)
+        if (result < 0 || r->entry.kind != JOURNAL_FILE || r->used > 0 || r->entry.offset > 0 || size == 0 ||
+            r->pos != data)
                 return result < 0 ? result : 0;
         l.kept = r->order.upto - r->pos;
         l.kept = l.kept < size ? l.kept / BLOCK * BLOCK : size;

@@ -425,6 +425,54 @@ static void test_a_name_that_comes_twice(void **state) {
         assert_true(digest_equal(&got, &want));
 }
 
+/* Interrupted at @upto and gone on with, it becomes what it is in one go. */
+static void assert_same_in_two(struct world *w, size_t upto) {
+        uint64_t files;
+        struct digest want = whole(w, &files);
+
+        assert_true(session(w, upto) < 0);
+        assert_ok(session(w, SIZE_MAX), &w->error);
+        assert_true(w->kept > 12 * MIB);
+        struct digest got = tree_digest(w);
+        assert_true(digest_equal(&got, &want));
+}
+
+/* As `tar -r` makes it: what the journal says of the first one is true of the second one's beginning. */
+static void test_a_name_that_comes_again_longer(void **state) {
+        struct world *w = *state;
+        struct test_rng rng = test_rng_new(__func__), alike = rng;
+
+        add_file(w, &rng, "grown", 5 * MIB);
+        add_file(w, &alike, "grown", 9 * MIB);
+        add_file(w, &rng, "other", 9 * MIB);
+        assert_same_in_two(w, 20 * MIB);
+}
+
+/* Its name is a link to another file now, which begins alike. */
+static void test_a_kept_file_that_was_replaced_by_a_link(void **state) {
+        struct world *w = *state;
+        struct test_rng rng = test_rng_new(__func__), alike = rng;
+
+        add_file(w, &rng, "a", 9 * MIB);
+        add_file(w, &alike, "c", 5 * MIB);
+        tar_header(&w->tar, '1', "c", "a", 0, 0644);
+        add_file(w, &rng, "other", 9 * MIB);
+        assert_same_in_two(w, 20 * MIB);
+}
+
+/* Likewise, and what is kept of it ends before the part that differs. */
+static void test_nothing_is_written_through_the_name_of_a_kept_file(void **state) {
+        struct world *w = *state;
+        struct test_rng rng = test_rng_new(__func__), alike = rng;
+
+        add_file(w, &rng, "a", 9 * MIB);
+        add_file(w, &alike, "c", 8 * MIB);
+        memset(w->tar.data + w->tar.len - MIB, 'x', MIB);
+        tar_header(&w->tar, '1', "c", "a", 0, 0644);
+        add_file(w, &rng, "other", 9 * MIB);
+        assert_same_in_two(w, 19 * MIB);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void) {
@@ -436,6 +484,9 @@ int main(void) {
                 TEST(test_kept_files_are_the_same_files),
                 TEST(test_a_kept_file_gets_its_size_mode_and_time),
                 TEST(test_a_name_that_comes_twice),
+                TEST(test_a_name_that_comes_again_longer),
+                TEST(test_a_kept_file_that_was_replaced_by_a_link),
+                TEST(test_nothing_is_written_through_the_name_of_a_kept_file),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
