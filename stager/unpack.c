@@ -490,6 +490,8 @@ static int unpack_members(struct unpack *u, struct error *e) {
         for (;;) {
                 int r = archive_read_next_header(u->archive, &entry), adopted = check_adopted(u, e);
 
+                if (u->source_failed) /* in its first block, libarchive takes that for an empty archive */
+                        return archive_failed(u, e);
                 if (r == ARCHIVE_EOF || (r != ARCHIVE_FATAL && adopted < 0))
                         return adopted;
                 if (r != ARCHIVE_OK && !(r == ARCHIVE_WARN && is_harmless(u->archive)))

@@ -425,6 +425,50 @@ static void test_a_name_that_comes_twice(void **state) {
         assert_true(digest_equal(&got, &want));
 }
 
+/* Few names, which come again and again: as files that begin alike, and as links to each other. */
+static void fill_with_the_same_names(struct world *w, struct test_rng *rng, size_t size) {
+        static const char *const names[] = { "a", "b", "c", "d/e" };
+        static const size_t sizes[] = { 0, 3000, MIB, MIB + 4096, 2 * MIB, 3 * MIB + 5, 5 * MIB };
+        const struct test_rng alike = *rng;
+
+        while (w->tar.len < size) {
+                const char *name = names[test_rng_next(rng) % 4], *other = names[test_rng_next(rng) % 4];
+                struct test_rng content = alike;
+                size_t n = sizes[test_rng_next(rng) % 7], kind = test_rng_next(rng) % 8;
+
+                if (kind == 0)
+                        tar_header(&w->tar, '2', name, "elsewhere", 0, 0777);
+                else if (kind <= 2)
+                        tar_header(&w->tar, '1', name, other, 0, 0644);
+                else
+                        add_file(w, &content, name, n);
+                if (kind >= 6 && n > MIB) /* ends as what is allocated and not written yet */
+                        memset(w->tar.data + w->tar.len - MIB, 0, MIB);
+        }
+        tar_data(&w->tar, (char[1024]){ 0 }, 1024);
+}
+
+static void test_names_that_come_again_and_again(void **state) {
+        struct world *w = *state;
+        struct test_rng rng = test_rng_new(__func__);
+        const char *rounds = getenv("TEST_ROUNDS");
+
+        for (unsigned round = rounds ? (unsigned)atoi(rounds) : 20; round > 0; round--) {
+                uint64_t files;
+                size_t cut = 0;
+
+                w->tar.len = 0;
+                fill_with_the_same_names(w, &rng, 30 * MIB);
+                struct digest want = whole(w, &files);
+                while (session(w, cut += test_rng_next(&rng) % (12 * MIB)) < 0)
+                        ;
+                struct digest got = tree_digest(w);
+                assert_true(digest_equal(&got, &want));
+                assert_int_equal(w->result.files, files);
+                start_over(w);
+        }
+}
+
 /* Interrupted at @upto and gone on with, it becomes what it is in one go. */
 static void assert_same_in_two(struct world *w, size_t upto) {
         uint64_t files;
@@ -485,6 +529,7 @@ int main(void) {
                 TEST(test_a_kept_file_gets_its_size_mode_and_time),
                 TEST(test_a_name_that_comes_twice),
                 TEST(test_a_name_that_comes_again_longer),
+                TEST(test_names_that_come_again_and_again),
                 TEST(test_a_kept_file_that_was_replaced_by_a_link),
                 TEST(test_nothing_is_written_through_the_name_of_a_kept_file),
         };

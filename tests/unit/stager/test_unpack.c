@@ -13,6 +13,7 @@
 struct world {
         char dir[64];
         int dir_fd, tree_fd; /* DIR and DIR/tree */
+        bool fails;          /* the source, where the stream ends */
         struct buf tar;
         size_t given, step;
         struct unpack_result result;
@@ -67,9 +68,8 @@ static int next(void *userdata, const void **ret, size_t *ret_len, struct error 
         struct world *w = userdata;
         size_t n = w->tar.len - w->given < w->step ? w->tar.len - w->given : w->step;
 
-        (void)e;
         if (n == 0)
-                return 0;
+                return w->fails ? error_set(e, ERROR_UNAVAILABLE, "the registry has gone") : 0;
         *ret = w->tar.data + w->given;
         *ret_len = n;
         w->given += n;
@@ -577,6 +577,24 @@ static void test_truncated_archives_are_refused(void **state) {
         assert_refused(w, ERROR_INVALID);
 }
 
+/* libarchive would take a stream that breaks off in its first block for an empty archive. */
+static void test_a_source_that_fails_is_no_end(void **state) {
+        struct world *w = *state;
+
+        tar_file(&w->tar, "a", "some content");
+        tar_file(&w->tar, "b", "some content");
+        tar_end(&w->tar);
+        size_t whole = w->tar.len;
+        w->fails = true;
+        for (size_t len = 0; len < whole; len += len < TAR_BLOCK ? 73 : TAR_BLOCK / 2) {
+                w->tar.len = len;
+                assert_refused(w, ERROR_UNAVAILABLE);
+        }
+        w->tar.len = whole;
+        w->fails = false;
+        assert_unpacks(w);
+}
+
 static void test_empty_archive_is_an_empty_tree(void **state) {
         struct world *w = *state;
 
@@ -656,6 +674,7 @@ int main(void) {
                 T(test_holes_stay_holes),
                 T(test_files_larger_together_than_the_disk_are_refused),
                 T(test_truncated_archives_are_refused),
+                T(test_a_source_that_fails_is_no_end),
                 T(test_empty_archive_is_an_empty_tree),
                 T(test_root_may_be_a_member_but_only_as_directory),
                 T(test_growth_is_asked_for_in_steps_and_its_refusal_ends_it),
