@@ -71,12 +71,14 @@ void cgroup_each(const char *root, const char *controller, cgroup_visitor visit,
             proc_read_text(text, dir, "cgroup") < 0)
                 return;
         int version = find_group(text, controller, path);
+        if (!version)
+                return;
         if (snprintf(top, sizeof top, "%s/sys/fs/cgroup%s%s", root, version == 1 ? "/" : "",
                      version == 1 ? controller : "") >= (int)sizeof top)
                 return;
         if (strcmp(path, "/") == 0)
                 *path = '\0';
-        for (char *slash = path; version && slash; *slash = '\0') {
+        for (char *slash = path; slash; *slash = '\0') {
                 if (snprintf(dir, sizeof dir, "%s%s", top, path) < (int)sizeof dir)
                         visit(userdata, version, dir);
                 slash = strrchr(path, '/');

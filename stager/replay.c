@@ -233,6 +233,10 @@ static int adopt(void *userdata, struct unpack_adopted *ret, uint64_t data, uint
         return adopt_kept(r, ret, &l, e);
 }
 
+bool replay_has_arrived(const struct replay *r) {
+        return r->arrived;
+}
+
 struct unpack_source replay_source(struct replay *r) {
         return (struct unpack_source){ .next = next, .skip = skip, .adopt = adopt, .userdata = r };
 }

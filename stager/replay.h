@@ -45,3 +45,5 @@ int replay_new(struct replay **ret, const struct replay_order *order, struct err
 void replay_free(struct replay *r);
 DEFINE_CLEANUP(struct replay *, replay_free);
 struct unpack_source replay_source(struct replay *r);
+/* Until then what is written anew is on the disk beside what was kept. */
+bool replay_has_arrived(const struct replay *r);

@@ -404,13 +404,16 @@ static int attempt_run(struct transfer *t, bool fresh, struct transfer_result *r
         if (r == 0)
                 r = t->order.packing == PLAN_RAW ? attempt_raw(&a, ret_mismatch, e)
                                                  : attempt_tar(&a, ret_mismatch, e);
+        bool had_both = a.replay && !replay_has_arrived(a.replay);
         end_attempt(&a, r, e);
         if (r == 0)
                 *ret = a.result;
-        if (r < 0 && e->kind == ERROR_NO_SPACE)
-                *ret_again = t->no_spool = had_spool; /* for good, then */
-        else
+        if (r < 0 && e->kind == ERROR_NO_SPACE) {
+                t->no_spool |= had_spool; /* for good, then */
+                *ret_again = had_spool || had_both;
+        } else {
                 *ret_again = r < 0 && a.keep.resume.start.pos > 0 && !keep_is_worth(e);
+        }
         if (r < 0 && e->kind == ERROR_INVALID) /* a model may have many */
                 return error_wrap(e, "blob %s", digest_format(&t->order.digest, digest));
         return r;

@@ -246,6 +246,52 @@ static void test_the_disk_is_full_beside_what_was_kept(void **state) {
         assert_int_equal(received(d), w->data.len - KEPT);
 }
 
+/* As an earlier transfer would have left it that had all of "a", which "b" is a link to. */
+static void keep_linked_file(const struct delivery *d, const struct buf *content) {
+        const struct journal_head head = { .digest = d->order.digest,
+                                           .size = d->order.size,
+                                           .packing = PLAN_TAR };
+        const char *blob = buf_text(&d->world->data);
+        int dir_fd = d->order.dir_fd;
+        struct keeper *keeper;
+        struct sha256 hash;
+        struct error e;
+
+        assert_int_equal(mkdirat(dir_fd, "tree", 0755), 0);
+        assert_int_equal(path_write_file(dir_fd, "tree/a", buf_text(content), content->len, 0644, &e), 0);
+        assert_int_equal(linkat(dir_fd, "tree/a", dir_fd, "tree/b", 0), 0);
+        assert_int_equal(keeper_new(&keeper, NULL, dir_fd, &head, &(struct keeper_start){ 0 }, &e), 0);
+        keeper_bytes(keeper, 0, blob, 512);
+        keeper_file(keeper, 512, 512 + content->len, "tree/a", 0);
+        sha256_init(&hash);
+        sha256_update(&hash, blob, 512 + content->len);
+        keeper_mark(keeper, &hash);
+        assert_int_equal(keeper_finish(keeper), 512 + content->len);
+        keeper_free(keeper);
+}
+
+/* It has other names, so it is written anew beside the old one. Without space for both it comes again. */
+static void test_the_disk_is_full_beside_a_kept_file_that_has_links(void **state) {
+        struct world *w = *state;
+
+        append_random(&plain, KEPT, UINT64_MAX);
+        tar_header(&w->data, '0', "a", NULL, plain.len, 0644);
+        tar_data(&w->data, buf_text(&plain), plain.len);
+        tar_header(&w->data, '1', "b", "a", 0, 0644);
+        tar_end(&w->data);
+        serve(w);
+        struct delivery *d = start(w, PLAN_TAR, PLAN_CODEC_NONE);
+        keep_linked_file(d, &plain);
+        full = "a";
+        forgives = true;
+        go(d);
+        assert_done(d);
+        assert_content(d, "tree/a", buf_text(&plain), plain.len);
+        assert_content(d, "tree/b", buf_text(&plain), plain.len);
+        assert_int_equal(refusals, 1);
+        assert_in_range(received(d), w->data.len, 2 * w->data.len - 512 - plain.len); /* its end twice */
+}
+
 /* What fits without a spool comes in any case. */
 static void test_a_disk_that_is_too_small_for_both_gets_the_files(void **state) {
         struct world *w = *state;
@@ -367,6 +413,7 @@ int main(void) {
                 T(test_without_space_to_spare_it_works_and_nothing_is_kept),
                 T(test_without_space_to_spare_what_was_kept_serves),
                 T(test_a_spool_that_cannot_be_allocated_is_done_without),
+                T(test_the_disk_is_full_beside_a_kept_file_that_has_links),
                 T(test_the_disk_is_full_beside_what_was_kept),
                 T(test_a_disk_that_is_too_small_for_both_gets_the_files),
                 T(test_a_disk_that_is_too_small_is_too_small),
