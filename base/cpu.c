@@ -9,6 +9,7 @@
 #include "base/cpu.h"
 
 #include "base/cgroup.h"
+#include "base/proc.h"
 
 #include <sched.h>
 #include <stdio.h>

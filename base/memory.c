@@ -12,6 +12,7 @@
 #include "base/memory.h"
 
 #include "base/cgroup.h"
+#include "base/proc.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -11,9 +11,9 @@
 
 #include "stager/decode.h"
 
+/* A unit has a frame as it is and decoded, some 8 MiB beside the arena: nobody gets many without asking. */
+#define DECODE_THREADS_AUTO 3u
 #define DECODE_THREADS_MAX 64u
-#define DECODE_THREADS_AUTO \
-        3u /* some 32 MiB in all, beside the arena: a frame a unit, as it is and decoded */
 #define DECODE_UNITS_MAX (DECODE_THREADS_MAX + 1) /* one more, whose output is being used */
 #define DECODE_UNITS_LEAST 2u                     /* one is read while the other is decoded */
 

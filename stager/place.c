@@ -559,6 +559,11 @@ void placer_had(struct placer *p, uint64_t bytes) {
         report(p, bytes);
 }
 
+void placer_again(struct placer *p, uint64_t bytes) {
+        LOCK_SCOPE(&p->lock);
+        p->written -= bytes < p->written ? bytes : p->written;
+}
+
 uint64_t place_size(const struct place_file *f) {
         return f->size;
 }

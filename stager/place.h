@@ -81,6 +81,8 @@ int place_open_kept(struct place_file **ret, struct placer *p, int parent_fd, co
 int placer_keep(struct placer *p, uint64_t bytes, struct error *e);
 /* So many bytes were on the disk before; wrote() is told. */
 void placer_had(struct placer *p, uint64_t bytes);
+/* So many of these are written again after all; wrote() is not told of them twice. */
+void placer_again(struct placer *p, uint64_t bytes);
 uint64_t place_size(const struct place_file *f);         /* as it was opened with */
 void place_expect(struct place_file *f, uint64_t bytes); /* more will come in segments */
 /* Writes @s, which is full, to its file; holds a reference until that is done. Any thread. */

@@ -181,6 +181,12 @@ static int cut(const struct replay_last *l, struct error *e) {
         return 0;
 }
 
+/* 0, or why the name could not be taken back. */
+static int leave(const struct replay *r, const struct replay_last *l, struct error *e) {
+        placer_again(r->order.placer, l->kept);
+        return unlinkat(l->parent_fd, l->name, 0) < 0 ? error_errno(e, errno, "replace %s", l->name) : 0;
+}
+
 /* A new name for the old file: 1; 0: it has to be read, and its bytes written anew. */
 static int link_file(const struct replay *r, const struct replay_last *l, struct error *e) {
         const char *base;
@@ -194,8 +200,7 @@ static int link_file(const struct replay *r, const struct replay_last *l, struct
         if (fstatat(l->parent_fd, l->name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
                 return error_set(e, ERROR_INVALID, "what was kept of %s is no file", l->name);
         if (!is_members_alone(r, l, &st))
-                return unlinkat(l->parent_fd, l->name, 0) < 0 ? error_errno(e, errno, "replace %s", l->name)
-                                                              : 0;
+                return leave(r, l, e);
         int result = (uint64_t)st.st_size > l->size ? cut(l, e) : 0;
         return result < 0 ? result : 1;
 }

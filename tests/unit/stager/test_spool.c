@@ -270,10 +270,8 @@ static void keep_linked_file(const struct delivery *d, const struct buf *content
         keeper_free(keeper);
 }
 
-/* It has other names, so it is written anew beside the old one. Without space for both it comes again. */
-static void test_the_disk_is_full_beside_a_kept_file_that_has_links(void **state) {
-        struct world *w = *state;
-
+/* An archive of "a" and a link to it at a registry, of which all but the end was kept. */
+static struct delivery *ready_with_link(struct world *w) {
         append_random(&plain, KEPT, UINT64_MAX);
         tar_header(&w->data, '0', "a", NULL, plain.len, 0644);
         tar_data(&w->data, buf_text(&plain), plain.len);
@@ -282,6 +280,27 @@ static void test_the_disk_is_full_beside_a_kept_file_that_has_links(void **state
         serve(w);
         struct delivery *d = start(w, PLAN_TAR, PLAN_CODEC_NONE);
         keep_linked_file(d, &plain);
+        return d;
+}
+
+/* It has other names, so it is written anew; but it counts once. */
+static void test_a_kept_file_that_has_links_counts_once(void **state) {
+        struct world *w = *state;
+        struct delivery *d = ready_with_link(w);
+
+        go(d);
+        assert_done(d);
+        assert_content(d, "tree/a", buf_text(&plain), plain.len);
+        assert_content(d, "tree/b", buf_text(&plain), plain.len);
+        assert_int_equal(received(d), w->data.len - 512 - plain.len);
+        assert_int_equal(d->wrote, 512 + plain.len); /* what was kept */
+}
+
+/* There is no space for both: it comes again. */
+static void test_the_disk_is_full_beside_a_kept_file_that_has_links(void **state) {
+        struct world *w = *state;
+        struct delivery *d = ready_with_link(w);
+
         full = "a";
         forgives = true;
         go(d);
@@ -413,6 +432,7 @@ int main(void) {
                 T(test_without_space_to_spare_it_works_and_nothing_is_kept),
                 T(test_without_space_to_spare_what_was_kept_serves),
                 T(test_a_spool_that_cannot_be_allocated_is_done_without),
+                T(test_a_kept_file_that_has_links_counts_once),
                 T(test_the_disk_is_full_beside_a_kept_file_that_has_links),
                 T(test_the_disk_is_full_beside_what_was_kept),
                 T(test_a_disk_that_is_too_small_for_both_gets_the_files),
