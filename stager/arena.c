@@ -61,6 +61,7 @@ int arena_new(struct arena **ret, uint64_t bytes, unsigned threads, struct error
         if (memory == MAP_FAILED)
                 return error_errno(e, errno, "engine.memory: map %zu MiB", a->n);
         a->memory = memory;
+        (void)madvise(memory, a->n * SEGMENT_SIZE, MADV_HUGEPAGE); /* a write of it has few pieces then */
         for (size_t i = a->n; i-- > 0;) {
                 a->segments[i].data = a->memory + i * SEGMENT_SIZE;
                 a->segments[i].next = a->free;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * arena: all the memory that the engine moves bytes through: `engine.memory` bytes in segments of 1 MiB,
- * mapped once.
+ * mapped once, as huge pages where the node gives them when asked.
  *
  * Two pools share it. ARENA_WINDOW holds what arrives from the network and is only taken by the reactor,
  * which never waits: who finds it empty is woken when a segment returns. ARENA_OUTPUT is for the blob threads

@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "stager/copy.h"
 #include "stager/place.h"
 
 #include <inttypes.h>
@@ -287,7 +288,7 @@ static void copy(struct fetch *f, struct range *r, const char *data, size_t len)
 
                 if (n > len)
                         n = len;
-                memcpy(s->data + s->got, data, n);
+                copy_streaming(s->data + s->got, data, n);
                 s->got += n;
                 r->pos += n;
                 data += n;

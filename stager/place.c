@@ -22,6 +22,7 @@
 
 #include "base/log.h"
 #include "base/path.h"
+#include "stager/copy.h"
 #include "stager/reactor.h"
 #include "stager/window.h"
 
@@ -248,7 +249,7 @@ static void flush(struct place_file *f) {
         submit(f, s, f->from, f->fill - tail - f->from, s->pos + f->from);
 }
 
-/* Without this every write at the end of the file would wait for the one before it. */
+/* A write at the end of a file waits for the one before it, and for a thread of the kernel in any case. */
 static int allocate(struct place_file *f, uint64_t upto, struct error *e) {
         while (f->allocate && f->allocated < upto) {
                 uint64_t left = f->size - f->allocated;
@@ -412,9 +413,7 @@ int place_open(struct place_file **ret, struct placer *p, int parent_fd, const c
         }
         bool large = p->reactor && size >= PLACE_SMALL;
         return open_file(ret, p, parent_fd, name,
-                         &(struct place_file){ .size = size,
-                                               .large = large,
-                                               .allocate = large && !sparse && size > SEGMENT_SIZE },
+                         &(struct place_file){ .size = size, .large = large, .allocate = large && !sparse },
                          e);
 }
 
@@ -459,7 +458,7 @@ static int write_large(struct place_file *f, const char *data, size_t len, uint6
                 if (n > len)
                         n = len;
                 make_room(f, offset - at, at);
-                memcpy(f->cur->data + at, data, n);
+                copy_streaming(f->cur->data + at, data, n);
                 f->fill = at + n;
                 if (f->fill == SEGMENT_SIZE)
                         flush(f);
