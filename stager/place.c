@@ -46,6 +46,7 @@ struct place_file {
         struct place_end end;    /* once it has ended */
         uint64_t size;           /* expected */
         uint64_t allocated;      /* bytes from the start that fallocate() has given */
+        uint64_t granted;        /* likewise, that were claimed for it */
         uint64_t reached;        /* end of the bytes so far */
         struct segment *cur;     /* being collected; pos is its cell's offset in the file */
         size_t from, fill;       /* part of cur that is used */
@@ -130,6 +131,13 @@ static int claim(struct placer *p, uint64_t bytes, struct error *e) {
         }
         p->claimed = want;
         return 0;
+}
+
+/* May the file have the bytes of [from, end) too? What fallocate() takes is claimed ahead of its bytes. */
+static int claim_to(const struct place_file *f, uint64_t from, uint64_t end, struct error *e) {
+        if (from < f->granted)
+                from = f->granted;
+        return f->claimed || end <= from ? 0 : claim(f->placer, end - from, e);
 }
 
 /* Tells wrote() only what is beyond the high-water mark: after a restart the first bytes come again. */
@@ -257,6 +265,10 @@ static int allocate(struct place_file *f, uint64_t upto, struct error *e) {
 
                 if (n == 0)
                         break;
+                int r = claim_to(f, f->reached, f->allocated + n, e);
+                if (r < 0)
+                        return r;
+                f->granted = f->allocated + n;
                 if (fallocate(f->fd, 0, (off_t)f->allocated, (off_t)n) == 0) {
                         f->allocated += n;
                         continue;
@@ -473,7 +485,7 @@ int place_write(struct place_file *f, const void *data, size_t len, uint64_t off
         if (offset < f->reached || offset > INT64_MAX - len)
                 return error_set(e, ERROR_INVALID, "the archive's data goes backwards at byte %" PRIu64,
                                  offset);
-        int r = f->claimed ? 0 : claim(f->placer, len, e);
+        int r = claim_to(f, offset, offset + len, e);
         if (r < 0)
                 return r;
         f->reached = offset + len;

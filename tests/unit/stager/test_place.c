@@ -341,6 +341,44 @@ static void test_a_disk_without_space_is_told_before_anything_is_written(void **
         assert_int_equal(w->wrote, 0);
 }
 
+/* Whoever says that a file is large and then brings little has that much of the disk. */
+static void test_space_that_is_allocated_ahead_is_claimed(void **state) {
+        struct world *w = *state;
+        static char data[512];
+        struct error e;
+
+        assert_int_equal(place_write(begin(w, "a", MIB, false), data, sizeof data, 0, &e), 0);
+        assert_int_equal(w->placer.claimed, MIB);
+        assert_int_equal(place_write(begin(w, "b", 65 * MIB, false), data, sizeof data, 0, &e), 0);
+        assert_int_equal(w->placer.claimed, MIB + PLACE_GROW_STEP);
+        assert_int_equal(place_write(begin(w, "c", MIB, true), data, sizeof data, MIB / 2, &e), 0);
+        assert_int_equal(w->placer.claimed, MIB + PLACE_GROW_STEP + sizeof data);
+}
+
+static void test_a_file_claims_its_size_once(void **state) {
+        static const size_t sizes[] = { 100, 64 << 10, 100 * 1024 + 57, MIB, 3 * MIB + 1 };
+        static char data[3 * MIB + 1];
+        struct world *w = *state;
+        uint64_t sum = 0;
+        struct error e;
+
+        memset(data, 3, sizeof data);
+        for (size_t i = 0; i < 2 * sizeof sizes / sizeof *sizes; i++) {
+                size_t size = sizes[i / 2];
+                char name[16];
+
+                snprintf(name, sizeof name, "%zu", i);
+                no_space = i % 2 ? EOPNOTSUPP : 0;
+                int r = place_all(w, name, data, size, &e);
+                no_space = 0;
+                if (r < 0)
+                        fail_msg("%s", e.text);
+                sum += size;
+                assert_int_equal(w->placer.claimed, sum);
+                assert_same(w, name, data, size);
+        }
+}
+
 /* To be cut costs the file system a read. */
 static void test_a_file_in_one_segment_is_not_cut_to_its_size(void **state) {
         struct world *w = *state;
@@ -400,6 +438,8 @@ int main(void) {
                 T(test_files_are_complete_where_no_space_can_be_allocated_ahead),
                 T(test_a_disk_without_space_is_told_before_anything_is_written),
                 T(test_a_file_in_one_segment_is_not_cut_to_its_size),
+                T(test_space_that_is_allocated_ahead_is_claimed),
+                T(test_a_file_claims_its_size_once),
                 cmocka_unit_test_setup_teardown(test_direct_writes_that_are_refused_are_written_again,
                                                 set_up_posix, tear_down),
         };
