@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "stager/copy.h"
 
+#include <assert.h>
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__SSE2__) && !defined(SANITIZED) /* sanitizers do not see stores like these */
+#define LINE ((size_t)64)
+
+#if defined(__SSE2__) && !defined(SANITIZED) /* gcc's sanitizers do not see these stores */
 
 #include <emmintrin.h>
-
-#define LINE ((size_t)64)
-#define SHORT ((size_t)4096) /* stays in the cache: it costs less than to write lines in part */
 
 static void copy_line(char *to, const char *from) {
         __m128i a = _mm_loadu_si128((const __m128i *)(const void *)from);
@@ -23,24 +23,34 @@ static void copy_line(char *to, const char *from) {
         _mm_stream_si128((__m128i *)(void *)(to + 48), d);
 }
 
+/* Whatever publishes them may be a plain store, such as that of the ring's tail, and these are not in order
+ * with it by themselves. */
+static void fence(void) {
+        _mm_sfence();
+}
+
+#else
+
+static void copy_line(char *to, const char *from) {
+        memcpy(to, from, LINE);
+}
+
+static void fence(void) {
+}
+
+#endif
+
 void copy_streaming(void *to, const void *from, size_t len) {
         size_t head = -(uintptr_t)to % LINE, done = head;
 
-        if (len < SHORT) {
+        static_assert(COPY_SHORT >= LINE, "the head fits into what is copied");
+        if (len < COPY_SHORT) {
                 memcpy(to, from, len);
                 return;
         }
         memcpy(to, from, head);
         for (; len - done >= LINE; done += LINE)
                 copy_line((char *)to + done, (const char *)from + done);
-        _mm_sfence(); /* these stores are not in order with the lock's */
+        fence();
         memcpy((char *)to + done, (const char *)from + done, len - done);
 }
-
-#else
-
-void copy_streaming(void *to, const void *from, size_t len) {
-        memcpy(to, from, len);
-}
-
-#endif

@@ -257,14 +257,12 @@ static void flush(struct place_file *f) {
         submit(f, s, f->from, f->fill - tail - f->from, s->pos + f->from);
 }
 
-/* A write at the end of a file waits for the one before it, and for a thread of the kernel in any case. */
+/* ext4 leaves a direct write that needs new blocks or a new size to a worker, one at a time for a file. */
 static int allocate(struct place_file *f, uint64_t upto, struct error *e) {
-        while (f->allocate && f->allocated < upto) {
+        while (f->allocate && f->allocated < upto && f->allocated < f->size) {
                 uint64_t left = f->size - f->allocated;
                 uint64_t n = left < PLACE_GROW_STEP ? left : PLACE_GROW_STEP;
 
-                if (n == 0)
-                        break;
                 int r = claim_to(f, f->reached, f->allocated + n, e);
                 if (r < 0)
                         return r;
@@ -485,6 +483,8 @@ int place_write(struct place_file *f, const void *data, size_t len, uint64_t off
         if (offset < f->reached || offset > INT64_MAX - len)
                 return error_set(e, ERROR_INVALID, "the archive's data goes backwards at byte %" PRIu64,
                                  offset);
+        if (offset > f->reached && !f->claimed)
+                f->allocate = false; /* a hole, whatever the header says */
         int r = claim_to(f, offset, offset + len, e);
         if (r < 0)
                 return r;

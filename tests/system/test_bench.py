@@ -133,5 +133,6 @@ def test_instructions_may_not_change_unnoticed(instructions, found, good):
 
 def test_instructions_are_told_apart_by_object(instructions, tmp_path):
     (tmp_path / "out").write_text("ob=(1) /x/engine_bench\nfn=(1) main\n10 100\ncob=(2) /lib/libc.so.6\ncfn=(2) memcpy\ncalls=1 0\n11 5000\n"
-                                  "12 7\nob=(2)\nfn=(2)\n0 5000\nob=(1)\nfn=(3) other\n+3 1\n")
-    assert instructions.by_object(tmp_path / "out") == {"engine_bench": 108, "libc.so.6": 5000}
+                                  "12 7\nob=(2)\nfn=(2)\n0 5000\nob=(1)\nfn=(3) other\n+3 1\n"
+                                  "fn=(4) copy_streaming\n20 30\ncfn=(3)\ncalls=1 0\n21 9\nfn=(3)\n0 9\n")
+    assert instructions.by_object(tmp_path / "out") == {"engine_bench": 117, "libc.so.6": 5000, "copiers": 30}

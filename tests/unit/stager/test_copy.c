@@ -28,7 +28,21 @@ static void test_each_beginning_and_end_in_a_line_is_exact(void **state) {
         fill(&r);
         for (size_t begin = 0; begin < 64; begin++)
                 for (size_t end = 0; end < 64; end++)
-                        check(end, AROUND + begin, 4096 + 64 + end - begin);
+                        check(end, AROUND + begin, COPY_SHORT + 64 + end - begin);
+}
+
+/* A sanitizer sees what is read beyond it. */
+static void test_nothing_beyond_the_source_is_read(void **state) {
+        (void)state;
+        for (size_t len = COPY_SHORT - 1; len <= COPY_SHORT + 130; len++) {
+                char *source = malloc(len);
+
+                assert_non_null(source);
+                memset(source, 7, len);
+                copy_streaming(to + AROUND + 1, source, len);
+                assert_memory_equal(to + AROUND + 1, source, len);
+                free(source);
+        }
 }
 
 static void test_any_length_is_exact(void **state) {
@@ -48,6 +62,7 @@ static void test_any_length_is_exact(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_each_beginning_and_end_in_a_line_is_exact),
+                cmocka_unit_test(test_nothing_beyond_the_source_is_read),
                 cmocka_unit_test(test_any_length_is_exact),
         };
 

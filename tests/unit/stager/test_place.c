@@ -353,6 +353,12 @@ static void test_space_that_is_allocated_ahead_is_claimed(void **state) {
         assert_int_equal(w->placer.claimed, MIB + PLACE_GROW_STEP);
         assert_int_equal(place_write(begin(w, "c", MIB, true), data, sizeof data, MIB / 2, &e), 0);
         assert_int_equal(w->placer.claimed, MIB + PLACE_GROW_STEP + sizeof data);
+        asked_for_space = 0;
+        no_space = ENOSPC; /* counts */
+        assert_int_equal(place_write(begin(w, "d", 66 * MIB, false), data, sizeof data, 65 * MIB, &e), 0);
+        no_space = 0;
+        assert_int_equal(asked_for_space, 0);
+        assert_int_equal(w->placer.claimed, MIB + PLACE_GROW_STEP + 2 * sizeof data);
 }
 
 static void test_a_file_claims_its_size_once(void **state) {
