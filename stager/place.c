@@ -262,8 +262,8 @@ static int allocate(struct place_file *f, uint64_t upto, struct error *e) {
         while (f->allocate && f->allocated < upto && f->allocated < f->size) {
                 uint64_t left = f->size - f->allocated;
                 uint64_t n = left < PLACE_GROW_STEP ? left : PLACE_GROW_STEP;
-
                 int r = claim_to(f, f->reached, f->allocated + n, e);
+
                 if (r < 0)
                         return r;
                 f->granted = f->allocated + n;

@@ -392,20 +392,24 @@ static void test_a_file_in_one_segment_is_not_cut_to_its_size(void **state) {
         struct error e;
 
         memset(data, 9, sizeof data);
-        for (int refuse = 0; refuse <= 1; refuse++) {
-                const char *name = refuse ? "with the rest" : "apart";
+        for (int i = 0; i < 4; i++) {
+                static const char *const names[] = { "apart", "with the rest", "unallocated", "both" };
+                const char *name = names[i];
+                int refuse = i % 2;
 
                 cuts = refused_ends = 0;
                 refusing_ends = refuse;
+                no_space = i / 2 ? EOPNOTSUPP : 0;
                 int r = place_all(w, name, data, sizeof data, &e);
                 refusing_ends = false;
+                no_space = 0;
                 if (r < 0)
                         fail_msg("%s", e.text);
                 assert_int_equal(cuts, refuse);
                 assert_int_equal(refused_ends, refuse);
                 assert_same(w, name, data, sizeof data);
         }
-        assert_int_equal(w->wrote, 2 * sizeof data);
+        assert_int_equal(w->wrote, 4 * sizeof data);
 }
 
 /* Several are under way when the first one is refused. */
