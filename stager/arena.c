@@ -149,6 +149,11 @@ struct segment *arena_wait(struct arena *a) {
         return take_one(a, ARENA_OUTPUT, NULL);
 }
 
+struct segment *arena_try(struct arena *a) {
+        LOCK_SCOPE(&a->lock);
+        return a->available[ARENA_OUTPUT] > 0 ? take_one(a, ARENA_OUTPUT, NULL) : NULL;
+}
+
 void arena_ref(struct arena *a, struct segment *s) {
         LOCK_SCOPE(&a->lock);
 

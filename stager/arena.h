@@ -62,6 +62,7 @@ void arena_on_return(struct arena *a, void (*wake)(void *userdata), void *userda
  * arena. */
 bool arena_take(struct arena *a, struct segment **ret, size_t n, unsigned *held, size_t limit);
 struct segment *arena_wait(struct arena *a); /* one of ARENA_OUTPUT */
+struct segment *arena_try(struct arena *a);  /* likewise, or NULL if there is none now */
 /* One more owner, so that a segment that is being written stays after its reader is through with it. The
  * last one to let go gives it back, from any thread. */
 void arena_ref(struct arena *a, struct segment *s);

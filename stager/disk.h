@@ -21,3 +21,5 @@ struct disk_op {
 
 /* Never waits. On the reactor's own thread the operation begins at once, otherwise in its next turn. */
 void disk_submit(struct reactor *r, struct disk_op *op);
+/* Likewise, for the list of them that @first begins, in one message. */
+void disk_submit_all(struct reactor *r, struct disk_op *first);

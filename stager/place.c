@@ -1,30 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * place: files in cells of SEGMENT_SIZE.
- *
- *   file     |----- cell 0 -----|----- cell 1 -----|-- cell 2 --|   size
- *   writes    0 ........... fill  from .... fill     .... padded to a block, and the file is cut
- *
- * Bytes are collected in one segment, a cell or the part of one between two holes, which goes to the disk
- * when it is full or when a hole follows. O_DIRECT wants offsets and lengths in blocks, so the last write
- * runs over the end and the file is cut to its size when it is closed. Of a file in one segment the end is
- * written apart.
+ * place: files from open to close, and the space that they may take. How bytes get into them is in
+ * place_write.c.
  *
  *   open  -> ended (place_end) -> closed (its last write is done)
  *
  * Files are closed on the blob thread only; the reactor counts the writes down. After the reactor has counted
  * the last one it does not touch the file or the placer any more. A file system that refuses O_DIRECT at open
- * or at the first write gets plain writes. Small files never see a segment: the blob thread writes and closes
- * them at once. A file that is written straight from the window (place_open_straight) stays open until all
- * that was expected has come.
+ * gets plain writes. Small files never see a segment: the blob thread writes and closes them at once. A file
+ * that is written straight from the window (place_open_straight) stays open until all that was expected has
+ * come.
  */
-#include "stager/place.h"
+#include "stager/place_file.h"
 
 #include "base/log.h"
 #include "base/path.h"
-#include "stager/copy.h"
 #include "stager/reactor.h"
-#include "stager/window.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -32,47 +23,18 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define BLOCK ((size_t)4096)
 #define MAX_OPEN 32u /* files with writes under way */
-
-struct place_file {
-        struct placer *placer;
-        struct place_file *next; /* of placer.files, the newest first */
-        int fd;                  /* owned */
-        bool large;              /* goes through segments */
-        bool allocate;           /* fallocate() ahead of the writes */
-        bool ended;              /* nothing more is written; it is closed when `pending` is 0 */
-        bool abandoned;          /* likewise, as it is */
-        struct place_end end;    /* once it has ended */
-        uint64_t size;           /* expected */
-        uint64_t allocated;      /* bytes from the start that fallocate() has given */
-        uint64_t granted;        /* likewise, that were claimed for it */
-        uint64_t reached;        /* end of the bytes so far */
-        struct segment *cur;     /* being collected; pos is its cell's offset in the file */
-        size_t from, fill;       /* part of cur that is used */
-        bool claimed;            /* all of it, when it was opened */
-        bool kept;               /* it was there before */
-        unsigned pending;        /* writes under way; guarded by placer.lock */
-        uint64_t awaited;        /* bytes that are still to come in segments of the window; likewise */
-        uint64_t extent;         /* the file's size by what was written, padding included; likewise */
-        struct disk_op sync;     /* counts as pending */
-};
-
-static size_t block_down(size_t n) {
-        return n & ~(BLOCK - 1);
-}
-
-static size_t block_up(size_t n) {
-        return block_down(n + BLOCK - 1);
-}
 
 void placer_init(struct placer *p) {
         pthread_mutex_init(&p->lock, NULL);
         pthread_cond_init(&p->changed, NULL);
+        p->queue_end = &p->queue;
 }
 
 static void wait_written(const struct place_file *f) {
         struct placer *p = f->placer;
+
+        placer_submit(p);
         LOCK_SCOPE(&p->lock);
 
         while (f->pending > 0)
@@ -115,14 +77,15 @@ void placer_restart(struct placer *p) {
         p->error.kind = ERROR_NONE;
 }
 
-/* May @bytes more be placed? Asks in large steps, so that small members do not ask each time. */
-static int claim(struct placer *p, uint64_t bytes, struct error *e) {
+int placer_claim(struct placer *p, uint64_t bytes, struct error *e) {
         if (bytes > UINT64_MAX / 4 - p->claimed)
                 return error_set(e, ERROR_INVALID, "the archive unpacks to more bytes than a disk can have");
         uint64_t want = p->claimed + bytes;
 
         if (want > p->allowed) {
                 uint64_t more = (want - p->allowed + PLACE_GROW_STEP - 1) / PLACE_GROW_STEP * PLACE_GROW_STEP;
+
+                placer_submit(p); /* grow() may take its time */
                 int r = p->grow ? p->grow(p->userdata, more, e) : 0;
 
                 if (r < 0)
@@ -133,15 +96,7 @@ static int claim(struct placer *p, uint64_t bytes, struct error *e) {
         return 0;
 }
 
-/* May the file have the bytes of [from, end) too? What fallocate() takes is claimed ahead of its bytes. */
-static int claim_to(const struct place_file *f, uint64_t from, uint64_t end, struct error *e) {
-        if (from < f->granted)
-                from = f->granted;
-        return f->claimed || end <= from ? 0 : claim(f->placer, end - from, e);
-}
-
-/* Tells wrote() only what is beyond the high-water mark: after a restart the first bytes come again. */
-static void report(struct placer *p, uint64_t bytes) {
+void placer_report(struct placer *p, uint64_t bytes) {
         uint64_t news = 0;
 
         {
@@ -156,128 +111,9 @@ static void report(struct placer *p, uint64_t bytes) {
                 p->wrote(p->userdata, news);
 }
 
-static int failed(struct placer *p, struct error *e) {
+int placer_failed(struct placer *p, struct error *e) {
         LOCK_SCOPE(&p->lock);
         return p->error.kind == ERROR_NONE ? 0 : error_copy(e, &p->error);
-}
-
-/* The file system said no to O_DIRECT only now. True: the write is to be tried again. */
-static bool drop_direct(struct place_file *f, int result) {
-        LOCK_SCOPE(&f->placer->lock);
-
-        if (result != -EINVAL && result != -EOPNOTSUPP)
-                return false;
-        int flags = fcntl(f->fd, F_GETFL);
-        if (!(flags & O_DIRECT)) /* another write was told so while this one was under way */
-                return true;
-        if (fcntl(f->fd, F_SETFL, flags & ~O_DIRECT) < 0)
-                return false;
-        f->placer->direct = false; /* nor are later files tried */
-        log_info("The file system refuses direct writes (%s); writing through the page cache",
-                 strerror(-result));
-        return true;
-}
-
-static void on_written(struct ring_op *op, int result) {
-        struct segment *s = op->owner;
-        struct place_file *f = s->file;
-        struct placer *p = f->placer;
-        struct error e = { .kind = ERROR_NONE };
-
-        if (result < 0 && s->op.len > 0 && !s->retried && drop_direct(f, result)) {
-                s->retried = true;
-                disk_submit(p->reactor, &s->op);
-                return;
-        }
-        if (result < 0)
-                error_errno(&e, result, "write to the cache's disk");
-        else
-                report(p, s->payload);
-        arena_unref(p->arena, s);
-        if (result < 0 && p->window)
-                window_fail(p->window, &e);
-
-        LOCK_SCOPE(&p->lock);
-        if (result < 0 && p->error.kind == ERROR_NONE)
-                p->error = e;
-        if (--f->pending == 0)
-                pthread_cond_signal(&p->changed);
-}
-
-/* Hands a reference of @s over to the write of [from, from + len) of its data. Lock not held. */
-static void submit(struct place_file *f, struct segment *s, size_t from, size_t len, uint64_t offset) {
-        size_t padded = block_up(len);
-
-        memset(s->data + from + len, 0, padded - len);
-        s->file = f;
-        s->payload = len;
-        s->retried = false;
-        s->op = (struct disk_op){ .op = { .done = on_written, .owner = s },
-                                  .fd = f->fd,
-                                  .data = s->data + from,
-                                  .len = padded,
-                                  .offset = offset };
-        {
-                LOCK_SCOPE(&f->placer->lock);
-                f->pending++;
-                if (f->extent < offset + padded)
-                        f->extent = offset + padded;
-        }
-        disk_submit(f->placer->reactor, &s->op);
-}
-
-/* To cut a file to its size after a direct write makes the file system read the last block back. So the last
- * bytes of a file that is all in its segment go through the page cache, where no block has to be full.
- * Their number; 0: the direct write takes them. */
-static size_t write_tail(struct place_file *f) {
-        size_t tail = f->fill % BLOCK, head = f->fill - tail;
-
-        if (tail == 0 || head == 0 || f->from > 0 || f->cur->pos > 0 || f->fill != f->size)
-                return 0;
-        int flags = fcntl(f->fd, F_GETFL);
-        if (flags < 0 || fcntl(f->fd, F_SETFL, flags & ~O_DIRECT) < 0)
-                return 0;
-        ssize_t n = pwrite(f->fd, f->cur->data + head, tail, (off_t)head);
-        (void)fcntl(f->fd, F_SETFL, flags);
-        if (n != (ssize_t)tail)
-                return 0;
-        {
-                LOCK_SCOPE(&f->placer->lock);
-                f->extent = f->size;
-        }
-        report(f->placer, tail);
-        return tail;
-}
-
-/* Gives the segment at hand to the disk. */
-static void flush(struct place_file *f) {
-        size_t tail = write_tail(f);
-        struct segment *s = take_ptr(f->cur);
-
-        submit(f, s, f->from, f->fill - tail - f->from, s->pos + f->from);
-}
-
-/* ext4 leaves a direct write that needs new blocks or a new size to a worker, one at a time for a file. */
-static int allocate(struct place_file *f, uint64_t upto, struct error *e) {
-        while (f->allocate && f->allocated < upto && f->allocated < f->size) {
-                uint64_t left = f->size - f->allocated;
-                uint64_t n = left < PLACE_GROW_STEP ? left : PLACE_GROW_STEP;
-                int r = claim_to(f, f->reached, f->allocated + n, e);
-
-                if (r < 0)
-                        return r;
-                f->granted = f->allocated + n;
-                if (fallocate(f->fd, 0, (off_t)f->allocated, (off_t)n) == 0) {
-                        f->allocated += n;
-                        continue;
-                }
-                if (errno == EINTR)
-                        continue;
-                if (errno == ENOSPC || errno == EDQUOT)
-                        return error_errno(e, errno, "allocate %" PRIu64 " bytes in the cache", f->size);
-                f->allocate = false; /* the file system cannot; it works without */
-        }
-        return 0;
 }
 
 /* @make: a new one, else it has to be there. */
@@ -353,7 +189,7 @@ static int file_sync(struct place_file *f, struct error *e) {
         }
         disk_submit(f->placer->reactor, &f->sync);
         wait_written(f);
-        return failed(f->placer, e);
+        return placer_failed(f->placer, e);
 }
 
 /* Most files have the right size already; to set it is a transaction of the file system. */
@@ -380,7 +216,7 @@ static int file_close(struct place_file *f, struct error *e) {
 
 /* Closes the ended files whose writes are done. */
 static int reap(struct placer *p, struct error *e) {
-        int r = failed(p, e);
+        int r = placer_failed(p, e);
 
         for (struct place_file *f = p->files, *next; f && r == 0; f = next) {
                 bool done;
@@ -427,77 +263,12 @@ int place_open(struct place_file **ret, struct placer *p, int parent_fd, const c
                          e);
 }
 
-/* At once, by this thread. */
-static int write_small(struct place_file *f, const char *data, size_t len, uint64_t offset, struct error *e) {
-        for (size_t done = 0; done < len;) {
-                ssize_t n = pwrite(f->fd, data + done, len - done, (off_t)(offset + done));
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n <= 0)
-                        return error_errno(e, n < 0 ? errno : EIO, "write to the cache's disk");
-                done += (size_t)n;
-        }
-        f->extent = offset + len;
-        report(f->placer, len);
-        return 0;
-}
-
-/* Makes f->cur a segment that has bytes up to @at in its cell, or zeros before it if it is new. */
-static void make_room(struct place_file *f, uint64_t cell, size_t at) {
-        if (f->cur && (f->cur->pos != cell || block_down(at) > block_up(f->fill)))
-                flush(f);
-        if (!f->cur) {
-                f->cur = arena_wait(f->placer->arena);
-                f->cur->pos = cell;
-                f->from = f->fill = block_down(at);
-        }
-        if (at > f->fill)
-                memset(f->cur->data + f->fill, 0, at - f->fill);
-}
-
-/* Into segments; full ones go to the disk by themselves. */
-static int write_large(struct place_file *f, const char *data, size_t len, uint64_t offset, struct error *e) {
-        int r = allocate(f, offset + len, e);
-
-        if (r < 0)
-                return r;
-        while (len > 0) {
-                size_t at = (size_t)(offset % SEGMENT_SIZE), n = SEGMENT_SIZE - at;
-
-                if (n > len)
-                        n = len;
-                make_room(f, offset - at, at);
-                copy_streaming(f->cur->data + at, data, n);
-                f->fill = at + n;
-                if (f->fill == SEGMENT_SIZE)
-                        flush(f);
-                data += n;
-                offset += n;
-                len -= n;
-        }
-        return failed(f->placer, e);
-}
-
-int place_write(struct place_file *f, const void *data, size_t len, uint64_t offset, struct error *e) {
-        if (offset < f->reached || offset > INT64_MAX - len)
-                return error_set(e, ERROR_INVALID, "the archive's data goes backwards at byte %" PRIu64,
-                                 offset);
-        if (offset > f->reached && !f->claimed)
-                f->allocate = false; /* a hole, whatever the header says */
-        int r = claim_to(f, offset, offset + len, e);
-        if (r < 0)
-                return r;
-        f->reached = offset + len;
-        return f->large ? write_large(f, data, len, offset, e) : write_small(f, data, len, offset, e);
-}
-
 int place_end(struct place_file *f, const struct place_end *end, struct error *e) {
         f->end = *end;
         f->ended = true;
         if (f->cur)
-                flush(f);
-        return f->large ? failed(f->placer, e) : file_close(f, e);
+                place_flush(f);
+        return f->large ? placer_failed(f->placer, e) : file_close(f, e);
 }
 
 int placer_drain(struct placer *p, struct error *e) {
@@ -527,7 +298,7 @@ static int open_claimed(struct place_file **ret, struct placer *p, int parent_fd
         int r = reap(p, e);
 
         if (r == 0)
-                r = claim(p, as->size, e);
+                r = placer_claim(p, as->size, e);
         if (r < 0)
                 return r;
         r = open_file(&f, p, parent_fd, name, as, e);
@@ -535,7 +306,7 @@ static int open_claimed(struct place_file **ret, struct placer *p, int parent_fd
                 return r;
         r = as->kept ? cut_kept(f, e) : 0;
         if (r == 0)
-                r = allocate(f, as->size, e);
+                r = place_allocate(f, as->size, e);
         if (r < 0)
                 return r; /* placer_restart() closes it */
         *ret = f;
@@ -563,11 +334,11 @@ int place_open_kept(struct place_file **ret, struct placer *p, int parent_fd, co
 }
 
 int placer_keep(struct placer *p, uint64_t bytes, struct error *e) {
-        return claim(p, bytes, e);
+        return placer_claim(p, bytes, e);
 }
 
 void placer_had(struct placer *p, uint64_t bytes) {
-        report(p, bytes);
+        placer_report(p, bytes);
 }
 
 void placer_again(struct placer *p, uint64_t bytes) {
@@ -582,15 +353,6 @@ uint64_t place_size(const struct place_file *f) {
 void place_expect(struct place_file *f, uint64_t bytes) {
         LOCK_SCOPE(&f->placer->lock);
         f->awaited += bytes;
-}
-
-void place_segment(struct segment *s) {
-        struct place_file *f = s->file;
-
-        arena_ref(f->placer->arena, s);
-        submit(f, s, 0, s->len, s->file_offset);
-        LOCK_SCOPE(&f->placer->lock);
-        f->awaited -= s->len;
 }
 
 void place_abandon(struct place_file *f) {

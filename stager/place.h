@@ -34,7 +34,8 @@ struct placer {
         uint64_t claimed;         /* bytes placed or about to be */
         struct place_file *files; /* open */
         unsigned n_files;
-        pthread_mutex_t lock; /* guards what follows, and pending of the files */
+        struct disk_op *queue, **queue_end; /* writes that placer_submit() sends */
+        pthread_mutex_t lock;               /* guards what follows, and pending of the files */
         pthread_cond_t changed;
         uint64_t reported;  /* high-water mark of `written` that wrote() was told */
         uint64_t written;   /* since the last placer_restart() */
@@ -61,6 +62,8 @@ int place_open(struct place_file **ret, struct placer *p, int parent_fd, const c
                bool sparse, struct error *e);
 /* Offsets only go forward; what is left out is a hole. */
 int place_write(struct place_file *f, const void *data, size_t len, uint64_t offset, struct error *e);
+/* Sends the writes that wait for company; before the blob thread waits for anything but the placer. */
+void placer_submit(struct placer *p);
 /* Gives the file away: it is closed when its writes are done. */
 int place_end(struct place_file *f, const struct place_end *end, struct error *e);
 /* Waits for all writes and closes what was ended; every segment that was expected has been given. Until it

@@ -58,18 +58,35 @@ static void disk_begin(struct reactor *r, struct disk_op *op) {
                 ring_write(r->ring, &op->op, op->fd, op->data, op->len, op->offset);
 }
 
-void disk_submit(struct reactor *r, struct disk_op *op) {
-        if (pthread_equal(pthread_self(), r->thread)) {
+static void begin_all(struct reactor *r, struct disk_op *first) {
+        struct disk_op *next;
+
+        for (struct disk_op *op = first; op; op = next) {
+                next = op->next; /* it may be over before we look again */
                 disk_begin(r, op);
+        }
+}
+
+void disk_submit_all(struct reactor *r, struct disk_op *first) {
+        struct disk_op *last = first;
+
+        if (pthread_equal(pthread_self(), r->thread)) {
+                begin_all(r, first);
                 return;
         }
+        while (last->next)
+                last = last->next;
         {
                 LOCK_SCOPE(&r->lock);
-                op->next = NULL;
-                *r->ops_end = op;
-                r->ops_end = &op->next;
+                *r->ops_end = first;
+                r->ops_end = &last->next;
         }
         ring_wake(r->ring);
+}
+
+void disk_submit(struct reactor *r, struct disk_op *op) {
+        op->next = NULL;
+        disk_submit_all(r, op);
 }
 
 static struct disk_op *take_ops(struct reactor *r) {
@@ -79,15 +96,6 @@ static struct disk_op *take_ops(struct reactor *r) {
         r->ops = NULL;
         r->ops_end = &r->ops;
         return ops;
-}
-
-static void begin_ops(struct reactor *r) {
-        struct disk_op *next;
-
-        for (struct disk_op *op = take_ops(r); op; op = next) {
-                next = op->next;
-                disk_begin(r, op);
-        }
 }
 
 static struct request *take_request(struct reactor *r) {
@@ -121,7 +129,7 @@ static bool is_stopping(struct reactor *r) {
 static void loop(struct reactor *r) {
         while (!is_stopping(r)) {
                 pulse_beat(&r->pulse);
-                begin_ops(r);
+                begin_all(r, take_ops(r));
                 answer_requests(r);
                 int wait = conns_run(r->conns), timer = sockets_timeout_ms(r->sockets);
 
@@ -133,7 +141,7 @@ static void loop(struct reactor *r) {
                 assert(n >= 0 || n == -EINTR); /* without its ring the engine can do nothing, not even end */
                 sockets_run(r->sockets);
         }
-        begin_ops(r);
+        begin_all(r, take_ops(r));
 }
 
 static enum ring_kind kind_of(const char *io) {

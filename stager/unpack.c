@@ -81,6 +81,8 @@ static la_ssize_t pad_last_block(struct unpack *u, const void **buffer) {
 static la_ssize_t on_read(struct archive *a, void *userdata, const void **buffer) {
         struct unpack *u = userdata;
         size_t len = 0;
+
+        placer_submit(u->placer);
         int r = u->source->next(u->source->userdata, buffer, &len, &u->source_error);
 
         if (r < 0) {
@@ -96,6 +98,8 @@ static la_ssize_t on_read(struct archive *a, void *userdata, const void **buffer
 
 static la_int64_t on_skip(struct archive *a, void *userdata, la_int64_t len) {
         struct unpack *u = userdata;
+
+        placer_submit(u->placer);
         int64_t n = len > 0 ? u->source->skip(u->source->userdata, (uint64_t)len, &u->source_error) : 0;
 
         if (n < 0) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* WRAP: fsync fdatasync pwrite fallocate ftruncate */
+/* WRAP: fsync fdatasync pwrite fallocate ftruncate ring_wake */
 /* Files of any size and with any holes, written in any pieces, against a copy in memory. */
 #include "tests/unit/test.h"
 
@@ -93,6 +93,17 @@ int __wrap_ftruncate(int fd, off_t size) {
         return __real_ftruncate(fd, size);
 }
 
+/* Messages to the reactor. */
+static atomic_int wakes;
+
+void __real_ring_wake(struct ring *r);
+void __wrap_ring_wake(struct ring *r);
+
+void __wrap_ring_wake(struct ring *r) {
+        wakes++;
+        __real_ring_wake(r);
+}
+
 int __wrap_fdatasync(int fd) { /* leaves mode and times to chance */
         (void)fd;
         errno = EINVAL;
@@ -180,6 +191,15 @@ static void assert_same(struct world *w, const char *name, const char *want, siz
         assert_int_equal(fstatat(w->dir_fd, name, &st, 0), 0);
         assert_int_equal(st.st_mode & 07777, 0444);
         assert_int_equal(st.st_mtim.tv_sec, 5);
+}
+
+static char *random_bytes(size_t n) {
+        struct test_rng rng = test_rng_new("place");
+        char *data = malloc(n);
+
+        for (size_t i = 0; i < n; i++)
+                data[i] = (char)test_rng_next(&rng);
+        return data;
 }
 
 /* Pieces of data and, if @sparse, holes between them; the same into @want. Returns the data's bytes. */
@@ -432,6 +452,70 @@ static void test_direct_writes_that_are_refused_are_written_again(void **state) 
         assert_same(w, "a", data, sizeof data);
 }
 
+/* @n files of 100 KiB and a bit, with what begins at data + their number. */
+static void write_files(struct world *w, const char *data, int n) {
+        struct error e;
+        char name[16];
+
+        for (int i = 0; i < n; i++) {
+                size_t size = ((size_t)100 << 10) + (i % 2 ? (size_t)i : 0);
+
+                snprintf(name, sizeof name, "%d", i);
+                struct place_file *f = begin(w, name, size, false);
+                assert_int_equal(place_write(f, data + i, size, 0, &e), 0);
+                end(f, size, i % 5 == 4);
+        }
+}
+
+static void assert_files(struct world *w, const char *data, int n) {
+        char name[16];
+
+        for (int i = 0; i < n; i++) {
+                snprintf(name, sizeof name, "%d", i);
+                assert_same(w, name, data + i, ((size_t)100 << 10) + (i % 2 ? (size_t)i : 0));
+        }
+}
+
+static void test_writes_of_files_in_one_segment_are_sent_together(void **state) {
+        enum { FILES = 3 }; /* for which there are segments */
+        struct world *w = *state;
+        _cleanup_free_ char *data = random_bytes(MIB);
+        struct error e;
+
+        wakes = 0;
+        write_files(w, data, FILES);
+        assert_int_equal(wakes, 0);
+        placer_submit(&w->placer);
+        assert_int_equal(wakes, 1);
+        placer_submit(&w->placer);
+        assert_int_equal(wakes, 1);
+        assert_int_equal(placer_drain(&w->placer, &e), 0);
+        assert_files(w, data, FILES);
+}
+
+/* More than there are segments, and more than may be open. */
+static void test_files_that_wait_for_company_do_not_stop_the_next(void **state) {
+        enum { FILES = 80 };
+        struct world *w = *state;
+        _cleanup_free_ char *data = random_bytes(MIB);
+        struct error e;
+
+        write_files(w, data, FILES);
+        assert_int_equal(placer_drain(&w->placer, &e), 0);
+        assert_files(w, data, FILES);
+}
+
+/* Its memory and its name are somebody else's afterwards. */
+static void test_writes_that_wait_for_company_are_done_before_the_placer_restarts(void **state) {
+        struct world *w = *state;
+        _cleanup_free_ char *data = random_bytes(MIB);
+
+        write_files(w, data, 3);
+        placer_restart(&w->placer);
+        assert_int_equal(arena_available(w->arena, ARENA_OUTPUT), arena_segments(w->arena, ARENA_OUTPUT));
+        assert_null(w->placer.queue);
+}
+
 #define T(f) \
         cmocka_unit_test_setup_teardown(f, set_up_auto, tear_down), { \
 #f "/posix", f, set_up_posix, tear_down, NULL \
@@ -450,6 +534,9 @@ int main(void) {
                 T(test_a_file_in_one_segment_is_not_cut_to_its_size),
                 T(test_space_that_is_allocated_ahead_is_claimed),
                 T(test_a_file_claims_its_size_once),
+                T(test_writes_of_files_in_one_segment_are_sent_together),
+                T(test_files_that_wait_for_company_do_not_stop_the_next),
+                T(test_writes_that_wait_for_company_are_done_before_the_placer_restarts),
                 cmocka_unit_test_setup_teardown(test_direct_writes_that_are_refused_are_written_again,
                                                 set_up_posix, tear_down),
         };
