@@ -3,7 +3,7 @@
  * One anonymous mapping, one free list, a count for each pool: a segment belongs to a pool only while it is
  * taken, so that the memory that was used last is used next. ARENA_OUTPUT gets an eighth, or
  * ARENA_OUTPUT_PER_THREAD for each blob thread, but never more than half or less than three a thread: the
- * three that a blob thread can hold without having given one to the disk.
+ * three that a blob thread holds while it waits. Whoever waits has sent the writes that it had collected.
  *
  * Entered by the reactor and by the blob threads.
  */

@@ -6,7 +6,8 @@
  * Two pools share it. ARENA_WINDOW holds what arrives from the network and is only taken by the reactor,
  * which never waits: who finds it empty is woken when a segment returns. ARENA_OUTPUT is for the blob threads
  * (a blob's first segment, a decoder's output, a file's next write) and is waited for; it is large enough
- * that each blob thread has what it needs to go on. Thread-safe.
+ * that each blob thread has what it needs to go on, as long as none waits for anything with writes that it
+ * has not sent. Thread-safe.
  */
 #pragma once
 

@@ -16,10 +16,10 @@ struct disk_op {
         const void *data;
         size_t len;
         uint64_t offset;
-        struct disk_op *next; /* on its way to the reactor */
+        struct disk_op *next; /* on its way to the reactor; NULL: the last one */
 };
 
 /* Never waits. On the reactor's own thread the operation begins at once, otherwise in its next turn. */
 void disk_submit(struct reactor *r, struct disk_op *op);
-/* Likewise, for the list of them that @first begins, in one message. */
+/* Likewise, for one or more, linked by `next`, in one message. */
 void disk_submit_all(struct reactor *r, struct disk_op *first);

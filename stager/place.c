@@ -77,7 +77,8 @@ void placer_restart(struct placer *p) {
         p->error.kind = ERROR_NONE;
 }
 
-int placer_claim(struct placer *p, uint64_t bytes, struct error *e) {
+/* May @bytes more be placed? Asks in large steps, so that small members do not ask each time. */
+static int claim(struct placer *p, uint64_t bytes, struct error *e) {
         if (bytes > UINT64_MAX / 4 - p->claimed)
                 return error_set(e, ERROR_INVALID, "the archive unpacks to more bytes than a disk can have");
         uint64_t want = p->claimed + bytes;
@@ -93,6 +94,35 @@ int placer_claim(struct placer *p, uint64_t bytes, struct error *e) {
                 p->allowed += more;
         }
         p->claimed = want;
+        return 0;
+}
+
+int place_claim_to(const struct place_file *f, uint64_t from, uint64_t end, struct error *e) {
+        if (from < f->granted)
+                from = f->granted;
+        return f->claimed || end <= from ? 0 : claim(f->placer, end - from, e);
+}
+
+/* ext4 leaves a direct write that needs new blocks or a new size to a worker, one at a time for a file. */
+int place_allocate(struct place_file *f, uint64_t upto, struct error *e) {
+        while (f->allocate && f->allocated < upto && f->allocated < f->size) {
+                uint64_t left = f->size - f->allocated;
+                uint64_t n = left < PLACE_GROW_STEP ? left : PLACE_GROW_STEP;
+                int r = place_claim_to(f, f->reached, f->allocated + n, e);
+
+                if (r < 0)
+                        return r;
+                f->granted = f->allocated + n;
+                if (fallocate(f->fd, 0, (off_t)f->allocated, (off_t)n) == 0) {
+                        f->allocated += n;
+                        continue;
+                }
+                if (errno == EINTR)
+                        continue;
+                if (errno == ENOSPC || errno == EDQUOT)
+                        return error_errno(e, errno, "allocate %" PRIu64 " bytes in the cache", f->size);
+                f->allocate = false; /* the file system cannot; it works without */
+        }
         return 0;
 }
 
@@ -298,7 +328,7 @@ static int open_claimed(struct place_file **ret, struct placer *p, int parent_fd
         int r = reap(p, e);
 
         if (r == 0)
-                r = placer_claim(p, as->size, e);
+                r = claim(p, as->size, e);
         if (r < 0)
                 return r;
         r = open_file(&f, p, parent_fd, name, as, e);
@@ -334,7 +364,7 @@ int place_open_kept(struct place_file **ret, struct placer *p, int parent_fd, co
 }
 
 int placer_keep(struct placer *p, uint64_t bytes, struct error *e) {
-        return placer_claim(p, bytes, e);
+        return claim(p, bytes, e);
 }
 
 void placer_had(struct placer *p, uint64_t bytes) {

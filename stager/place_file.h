@@ -23,7 +23,7 @@ struct place_file {
         size_t from, fill;       /* part of cur that is used */
         bool claimed;            /* all of it, when it was opened */
         bool kept;               /* it was there before */
-        unsigned pending;        /* writes under way; guarded by placer.lock */
+        unsigned pending;        /* writes queued or under way; guarded by placer.lock */
         uint64_t awaited;        /* bytes that are still to come in segments of the window; likewise */
         uint64_t extent;         /* the file's size by what was written, padding included; likewise */
         struct disk_op sync;     /* counts as pending */
@@ -31,8 +31,10 @@ struct place_file {
 
 /* ---- place.c ---- */
 
-/* May @bytes more be placed? Asks in large steps, so that small members do not ask each time. */
-int placer_claim(struct placer *p, uint64_t bytes, struct error *e);
+/* May the file have the bytes of [from, end) too? What fallocate() takes is claimed ahead of its bytes. */
+int place_claim_to(const struct place_file *f, uint64_t from, uint64_t end, struct error *e);
+/* Space for the bytes up to @upto, ahead of them, in large steps. */
+int place_allocate(struct place_file *f, uint64_t upto, struct error *e);
 /* Tells wrote() only what is beyond the high-water mark: after a restart the first bytes come again. */
 void placer_report(struct placer *p, uint64_t bytes);
 /* Has a write failed? */
@@ -40,7 +42,5 @@ int placer_failed(struct placer *p, struct error *e);
 
 /* ---- place_write.c ---- */
 
-/* Space for the bytes up to @upto, ahead of them, in large steps; claimed ahead, too. */
-int place_allocate(struct place_file *f, uint64_t upto, struct error *e);
 /* Gives the segment at hand to the disk, or to those that placer_submit() sends. */
 void place_flush(struct place_file *f);

@@ -22,7 +22,6 @@
 #include "stager/reactor.h"
 #include "stager/window.h"
 
-#include <assert.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
@@ -35,13 +34,6 @@ static size_t block_down(size_t n) {
 
 static size_t block_up(size_t n) {
         return block_down(n + BLOCK - 1);
-}
-
-/* May the file have the bytes of [from, end) too? What fallocate() takes is claimed ahead of its bytes. */
-static int claim_to(const struct place_file *f, uint64_t from, uint64_t end, struct error *e) {
-        if (from < f->granted)
-                from = f->granted;
-        return f->claimed || end <= from ? 0 : placer_claim(f->placer, end - from, e);
 }
 
 /* The file system said no to O_DIRECT only now. True: the write is to be tried again. */
@@ -154,29 +146,6 @@ void place_flush(struct place_file *f) {
         p->queue_end = &op->next;
 }
 
-/* ext4 leaves a direct write that needs new blocks or a new size to a worker, one at a time for a file. */
-int place_allocate(struct place_file *f, uint64_t upto, struct error *e) {
-        while (f->allocate && f->allocated < upto && f->allocated < f->size) {
-                uint64_t left = f->size - f->allocated;
-                uint64_t n = left < PLACE_GROW_STEP ? left : PLACE_GROW_STEP;
-                int r = claim_to(f, f->reached, f->allocated + n, e);
-
-                if (r < 0)
-                        return r;
-                f->granted = f->allocated + n;
-                if (fallocate(f->fd, 0, (off_t)f->allocated, (off_t)n) == 0) {
-                        f->allocated += n;
-                        continue;
-                }
-                if (errno == EINTR)
-                        continue;
-                if (errno == ENOSPC || errno == EDQUOT)
-                        return error_errno(e, errno, "allocate %" PRIu64 " bytes in the cache", f->size);
-                f->allocate = false; /* the file system cannot; it works without */
-        }
-        return 0;
-}
-
 /* At once, by this thread. */
 static int write_small(struct place_file *f, const char *data, size_t len, uint64_t offset, struct error *e) {
         for (size_t done = 0; done < len;) {
@@ -245,7 +214,7 @@ int place_write(struct place_file *f, const void *data, size_t len, uint64_t off
                                  offset);
         if (offset > f->reached && !f->claimed)
                 f->allocate = false; /* a hole, whatever the header says */
-        int r = claim_to(f, offset, offset + len, e);
+        int r = place_claim_to(f, offset, offset + len, e);
         if (r < 0)
                 return r;
         f->reached = offset + len;

@@ -62,7 +62,7 @@ static void begin_all(struct reactor *r, struct disk_op *first) {
         struct disk_op *next;
 
         for (struct disk_op *op = first; op; op = next) {
-                next = op->next; /* it may be over before we look again */
+                next = op->next; /* the operation is the ring's from here on */
                 disk_begin(r, op);
         }
 }

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 
 #define PIECE ((size_t)256 << 10)
-#define BLOCK ((uint64_t)4096) /* what place.c writes at least */
+#define BLOCK ((uint64_t)4096) /* what place_write.c writes at least */
 #define OLD_TREE "tree"
 
 struct replay {

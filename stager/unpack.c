@@ -538,6 +538,8 @@ int unpack_tar(struct unpack_result *ret, int tree_fd, struct placer *p, const s
         locale_t before = utf8 ? uselocale(utf8) : (locale_t)0;
         int r = run(&u, e);
 
+        placer_submit(p);
+
         forget_parent(&u);
         if (utf8) {
                 uselocale(before);

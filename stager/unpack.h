@@ -41,7 +41,8 @@ struct unpack_result {
 };
 
 /* Reads up to the archive's end mark. A malformed or forbidden archive is ERROR_INVALID; what the source or
- * the placer says is passed on. @notes, which are empty, are the caller's to clear in any case. */
+ * the placer says is passed on. @notes, which are empty, are the caller's to clear in any case. All writes
+ * have been sent when it returns: what is still to come of the blob may be long in coming. */
 int unpack_tar(struct unpack_result *ret, int tree_fd, struct placer *p, const struct unpack_source *source,
                struct unpack_notes *notes, struct error *e);
 /* Once all bytes have come: files are complete and everything is durable when it returns 0. */

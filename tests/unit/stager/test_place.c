@@ -1,28 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* WRAP: fsync fdatasync pwrite fallocate ftruncate ring_wake */
+/* WRAP: fsync fdatasync pwrite fallocate ftruncate */
 /* Files of any size and with any holes, written in any pieces, against a copy in memory. */
-#include "tests/unit/test.h"
-
-#include "base/path.h"
-#include "stager/place.h"
-#include "stager/reactor.h"
-
-#include <fcntl.h>
-#include <sys/stat.h>
-
-#define MIB ((size_t)1 << 20)
-#define BLOCK ((size_t)4096)
-#define MAX_SIZE (4 * MIB)
-
-struct world {
-        char dir[64];
-        int dir_fd;
-        struct settings *settings;
-        struct arena *arena;
-        struct reactor *reactor;
-        struct placer placer;
-        atomic_uint_fast64_t wrote;
-};
+#include "tests/unit/stager/place_world.h"
 
 /* What a flush of a file found. */
 static atomic_int flushes;
@@ -93,113 +72,10 @@ int __wrap_ftruncate(int fd, off_t size) {
         return __real_ftruncate(fd, size);
 }
 
-/* Messages to the reactor. */
-static atomic_int wakes;
-
-void __real_ring_wake(struct ring *r);
-void __wrap_ring_wake(struct ring *r);
-
-void __wrap_ring_wake(struct ring *r) {
-        wakes++;
-        __real_ring_wake(r);
-}
-
 int __wrap_fdatasync(int fd) { /* leaves mode and times to chance */
         (void)fd;
         errno = EINVAL;
         return -1;
-}
-
-static void on_wrote(void *userdata, uint64_t bytes) {
-        struct world *w = userdata;
-
-        w->wrote += bytes;
-}
-
-static int set_up(void **state, const char *io) {
-        struct world *w = calloc(1, sizeof *w);
-        struct error e;
-
-        snprintf(w->dir, sizeof w->dir, "/var/tmp/place-XXXXXX");
-        assert_non_null(mkdtemp(w->dir));
-        w->dir_fd = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        assert_int_equal(settings_new(&w->settings, &e), 0);
-        assert_int_equal(settings_set(w->settings, "engine.io", io, &e), 0);
-        assert_int_equal(arena_new(&w->arena, 16 * MIB, 1, &e), 0);
-        assert_int_equal(reactor_new(&w->reactor, w->settings, w->arena, NULL, &e), 0);
-        w->placer = (struct placer){ .reactor = w->reactor,
-                                     .arena = w->arena,
-                                     .direct = true,
-                                     .allowed = UINT64_MAX / 8,
-                                     .wrote = on_wrote,
-                                     .userdata = w };
-        placer_init(&w->placer);
-        *state = w;
-        return 0;
-}
-
-static int set_up_auto(void **state) {
-        return set_up(state, "auto");
-}
-
-static int set_up_posix(void **state) {
-        return set_up(state, "posix");
-}
-
-static int tear_down(void **state) {
-        struct world *w = *state;
-        _cleanup_close_ int parent = open("/var/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-        placer_destroy(&w->placer);
-        reactor_free(w->reactor);
-        arena_free(w->arena);
-        settings_free(w->settings);
-        close(w->dir_fd);
-        assert_int_equal(path_remove_tree(parent, path_base(w->dir), NULL), 0);
-        free(w);
-        return 0;
-}
-
-static struct place_file *begin(struct world *w, const char *name, size_t size, bool sparse) {
-        struct place_file *f;
-        struct error e;
-
-        if (place_open(&f, &w->placer, w->dir_fd, name, size, sparse, &e) < 0)
-                fail_msg("%s", e.text);
-        return f;
-}
-
-static void end(struct place_file *f, size_t size, bool sync) {
-        struct error e;
-        const struct place_end how = { .size = size, .mode = 0444, .mtime = { .tv_sec = 5 }, .sync = sync };
-
-        if (place_end(f, &how, &e) < 0)
-                fail_msg("%s", e.text);
-}
-
-static void assert_same(struct world *w, const char *name, const char *want, size_t size) {
-        struct error e;
-        struct stat st;
-        size_t len;
-        char *got;
-
-        if (path_read_file(&got, &len, w->dir_fd, name, MAX_SIZE, &e) < 0)
-                fail_msg("%s", e.text);
-        assert_int_equal(len, size);
-        assert_true(memcmp(got, want, size) == 0);
-        free(got);
-        assert_int_equal(fstatat(w->dir_fd, name, &st, 0), 0);
-        assert_int_equal(st.st_mode & 07777, 0444);
-        assert_int_equal(st.st_mtim.tv_sec, 5);
-}
-
-static char *random_bytes(size_t n) {
-        struct test_rng rng = test_rng_new("place");
-        char *data = malloc(n);
-
-        for (size_t i = 0; i < n; i++)
-                data[i] = (char)test_rng_next(&rng);
-        return data;
 }
 
 /* Pieces of data and, if @sparse, holes between them; the same into @want. Returns the data's bytes. */
@@ -452,75 +328,6 @@ static void test_direct_writes_that_are_refused_are_written_again(void **state) 
         assert_same(w, "a", data, sizeof data);
 }
 
-/* @n files of 100 KiB and a bit, with what begins at data + their number. */
-static void write_files(struct world *w, const char *data, int n) {
-        struct error e;
-        char name[16];
-
-        for (int i = 0; i < n; i++) {
-                size_t size = ((size_t)100 << 10) + (i % 2 ? (size_t)i : 0);
-
-                snprintf(name, sizeof name, "%d", i);
-                struct place_file *f = begin(w, name, size, false);
-                assert_int_equal(place_write(f, data + i, size, 0, &e), 0);
-                end(f, size, i % 5 == 4);
-        }
-}
-
-static void assert_files(struct world *w, const char *data, int n) {
-        char name[16];
-
-        for (int i = 0; i < n; i++) {
-                snprintf(name, sizeof name, "%d", i);
-                assert_same(w, name, data + i, ((size_t)100 << 10) + (i % 2 ? (size_t)i : 0));
-        }
-}
-
-static void test_writes_of_files_in_one_segment_are_sent_together(void **state) {
-        enum { FILES = 3 }; /* for which there are segments */
-        struct world *w = *state;
-        _cleanup_free_ char *data = random_bytes(MIB);
-        struct error e;
-
-        wakes = 0;
-        write_files(w, data, FILES);
-        assert_int_equal(wakes, 0);
-        placer_submit(&w->placer);
-        assert_int_equal(wakes, 1);
-        placer_submit(&w->placer);
-        assert_int_equal(wakes, 1);
-        assert_int_equal(placer_drain(&w->placer, &e), 0);
-        assert_files(w, data, FILES);
-}
-
-/* More than there are segments, and more than may be open. */
-static void test_files_that_wait_for_company_do_not_stop_the_next(void **state) {
-        enum { FILES = 80 };
-        struct world *w = *state;
-        _cleanup_free_ char *data = random_bytes(MIB);
-        struct error e;
-
-        write_files(w, data, FILES);
-        assert_int_equal(placer_drain(&w->placer, &e), 0);
-        assert_files(w, data, FILES);
-}
-
-/* Its memory and its name are somebody else's afterwards. */
-static void test_writes_that_wait_for_company_are_done_before_the_placer_restarts(void **state) {
-        struct world *w = *state;
-        _cleanup_free_ char *data = random_bytes(MIB);
-
-        write_files(w, data, 3);
-        placer_restart(&w->placer);
-        assert_int_equal(arena_available(w->arena, ARENA_OUTPUT), arena_segments(w->arena, ARENA_OUTPUT));
-        assert_null(w->placer.queue);
-}
-
-#define T(f) \
-        cmocka_unit_test_setup_teardown(f, set_up_auto, tear_down), { \
-#f "/posix", f, set_up_posix, tear_down, NULL \
-        }
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                 T(test_files_are_what_was_written_whatever_the_pieces_and_holes),
@@ -534,9 +341,6 @@ int main(void) {
                 T(test_a_file_in_one_segment_is_not_cut_to_its_size),
                 T(test_space_that_is_allocated_ahead_is_claimed),
                 T(test_a_file_claims_its_size_once),
-                T(test_writes_of_files_in_one_segment_are_sent_together),
-                T(test_files_that_wait_for_company_do_not_stop_the_next),
-                T(test_writes_that_wait_for_company_are_done_before_the_placer_restarts),
                 cmocka_unit_test_setup_teardown(test_direct_writes_that_are_refused_are_written_again,
                                                 set_up_posix, tear_down),
         };
