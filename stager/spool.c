@@ -9,13 +9,12 @@
 #include <sys/stat.h>
 
 #define PIECE ((size_t)256 << 10)
-#define LEAST_WINDOWS 4u
 
 bool spool_is_for(const struct transfer *t) {
         uint64_t window = (uint64_t)arena_segments(t->engine->arena, ARENA_WINDOW) * SEGMENT_SIZE;
 
         return t->order.codec != PLAN_CODEC_NONE && t->order.spare && !t->no_spool &&
-               t->order.size > LEAST_WINDOWS * window && !oci_blob_is_layout(t->order.source);
+               t->order.size > window && !oci_blob_is_layout(t->order.source);
 }
 
 /* A file, and cut to what is known of it: a kill leaves it as long as the blob. */

@@ -9,8 +9,8 @@
  *            spool_next() reads     the window's segments, written by the reactor
  *
  * Nobody is to be in want of the space that it takes: there is none where little is free, and a transfer for
- * which the space does not suffice is tried again without one (transfer.c). Nor is there one for a blob of a
- * few windows, for which writing everything twice would cost more than it may save.
+ * which the space does not suffice is tried again without one (transfer.c). Nor is there one for a blob of
+ * one window, which is what a kill may cost in any case.
  *
  * On the blob thread.
  */

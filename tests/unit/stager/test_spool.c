@@ -10,7 +10,7 @@
 
 #include <zstd.h>
 
-#define SIZE (64 * MIB + 777) /* more than four windows */
+#define SIZE (64 * MIB + 777) /* some windows */
 #define KEPT (20 * MIB)
 
 static struct buf plain = { .max = 256 * MIB };
@@ -350,14 +350,22 @@ static void test_what_is_no_file_is_not_waited_for(void **state) {
         assert_int_equal(received(d), w->data.len);
 }
 
-static void test_what_is_a_few_windows_is_not_kept(void **state) {
+static void test_what_is_one_window_is_not_kept(void **state) {
         struct world *w = *state;
-
-        struct delivery *d = ready(w, 40 * MIB, 0); /* and more than one */
+        struct delivery *d = ready(w, 8 * MIB, 0);
 
         go(d);
         assert_placed(d);
         assert_int_equal(spares, 0);
+}
+
+static void test_what_is_a_little_more_is_kept(void **state) {
+        struct world *w = *state;
+        struct delivery *d = ready(w, 33 * MIB, 0);
+
+        go(d);
+        assert_placed(d);
+        assert_int_not_equal(spares, 0);
 }
 
 static void test_who_has_no_space_to_spare_keeps_nothing(void **state) {
@@ -438,7 +446,8 @@ int main(void) {
                 T(test_a_disk_that_is_too_small_for_both_gets_the_files),
                 T(test_a_disk_that_is_too_small_is_too_small),
                 T(test_what_is_no_file_is_not_waited_for),
-                T(test_what_is_a_few_windows_is_not_kept),
+                T(test_what_is_one_window_is_not_kept),
+                T(test_what_is_a_little_more_is_kept),
                 T(test_who_has_no_space_to_spare_keeps_nothing),
                 T(test_what_changed_since_it_was_looked_at_is_fetched_again),
                 T(test_what_became_shorter_is_fetched_again),
