@@ -21,6 +21,7 @@
 #include "stager/conns_state.h"
 
 #include <assert.h>
+#include <malloc.h>
 
 #define IDLE_MS 60000                   /* conns_run() is called again after that in any case */
 #define PEER_BYTES ((uint64_t)64 << 10) /* fewer say nothing about a connection */
@@ -331,6 +332,8 @@ void conns_detach(struct conns *c, struct fetch *f) {
         if (f->place >= 0)
                 budget_leave(&c->budget, f->place);
         f->place = -1;
+        if (c->n_fetches == 0)
+                (void)malloc_trim(0); /* of what curl received into */
 }
 
 int conns_new(struct conns **ret, const struct settings *s, struct arena *a, struct sockets *sockets,

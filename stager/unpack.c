@@ -143,9 +143,10 @@ static int remove_old(struct unpack *u, const struct member *m, struct error *e)
                 (void)unlinkat(m->parent_fd, marker, 0);
         if (unlinkat(m->parent_fd, m->name, 0) == 0 || errno == ENOENT)
                 return 0;
-        if (errno == EISDIR || errno == EPERM)
-                return path_remove_tree(m->parent_fd, m->name, e);
-        return error_errno(e, errno, "replace %s", m->path);
+        if (errno != EISDIR && errno != EPERM)
+                return error_errno(e, errno, "replace %s", m->path);
+        placer_submit(u->placer); /* it may have a million files */
+        return path_remove_tree(m->parent_fd, m->name, e);
 }
 
 static struct timespec mtime_of(struct archive_entry *entry) {

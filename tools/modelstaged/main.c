@@ -269,8 +269,8 @@ int main(int argc, char *argv[]) {
         signal(SIGPIPE, SIG_IGN);
         curl_global_init(CURL_GLOBAL_DEFAULT);
         /* Memory beside the arena stays small: few heaps for many threads, large buffers go back at once.
-         * Those that curl receives into, one for each range (RECEIVE_BUFFER of oci/http.c), are used again:
-         * the pages of new ones would cost a twentieth of the engine's CPU. */
+         * Those that curl receives into, one for each range (RECEIVE_BUFFER of oci/http.c), are used again as
+         * long as anything is fetched (conns.c): the pages of new ones would cost a twentieth of the CPU. */
         (void)mallopt(M_ARENA_MAX, 2);
         (void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
         (void)mallopt(M_TRIM_THRESHOLD, 4 << 20);

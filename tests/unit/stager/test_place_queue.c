@@ -1,11 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* WRAP: disk_submit disk_submit_all */
+/* WRAP: disk_submit disk_submit_all path_remove_tree */
 /* Writes of files in one segment wait for company, and nobody and nothing waits for them. */
 #include "tests/unit/stager/place_world.h"
 
 #include "stager/unpack.h"
 #include "stager/unpack_notes.h"
 #include "tests/unit/stager/tar_builder.h"
+
+/* Directories that were removed with all that was in them, and whose queue has to be empty then. */
+static atomic_int removals;
+static const struct placer *remover;
+
+int __real_path_remove_tree(int dir_fd, const char *name, struct error *e);
+int __wrap_path_remove_tree(int dir_fd, const char *name, struct error *e);
+
+int __wrap_path_remove_tree(int dir_fd, const char *name, struct error *e) {
+        removals++;
+        if (remover)
+                assert_null(remover->queue);
+        return __real_path_remove_tree(dir_fd, name, e);
+}
 
 /* Writes that were sent to the reactor alone, and lists of them. */
 static atomic_int sent_alone, sent_together;
@@ -201,6 +215,33 @@ static void test_nothing_waits_for_company_while_space_is_asked_for(void **state
         assert_int_equal(placer_drain(&w->placer, &e), 0);
 }
 
+/* By the members of an archive that replace each other. */
+static void test_nothing_waits_for_company_while_a_directory_is_removed(void **state) {
+        struct world *w = *state;
+        _cleanup_free_ char *data = random_bytes(MIB);
+        _cleanup_buf_ struct buf tar = BUF_INIT(MIB);
+        struct input in = { .placer = &w->placer, .tar = &tar };
+        const struct unpack_source source = { .next = next_piece, .skip = skip_piece, .userdata = &in };
+        struct unpack_notes notes = { 0 };
+        struct unpack_result result;
+        struct error e;
+
+        tar_header(&tar, '0', "dir/file", NULL, 0, 0444);
+        tar_header(&tar, '0', "a", NULL, size_of(0), 0444);
+        tar_data(&tar, data, size_of(0));
+        tar_header(&tar, '0', "dir", NULL, 0, 0444);
+        tar_end(&tar);
+        removals = 0;
+        remover = &w->placer;
+        int r = unpack_tar(&result, w->dir_fd, &w->placer, &source, &notes, &e);
+        remover = NULL;
+        if (r < 0)
+                fail_msg("%s", e.text);
+        assert_int_equal(removals, 1);
+        assert_int_equal(placer_drain(&w->placer, &e), 0);
+        unpack_notes_clear(&notes);
+}
+
 /* Other blobs may want the segments, and nobody knows how long the next bytes take. */
 static void test_nothing_waits_for_company_while_input_is_waited_for(void **state) {
         struct world *w = *state;
@@ -240,6 +281,7 @@ int main(void) {
                 T(test_files_that_wait_for_company_do_not_keep_the_next_closed),
                 T(test_writes_that_wait_for_company_are_done_when_the_placer_restarts),
                 T(test_nothing_waits_for_company_while_space_is_asked_for),
+                T(test_nothing_waits_for_company_while_a_directory_is_removed),
                 T(test_nothing_waits_for_company_while_input_is_waited_for),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
