@@ -253,6 +253,16 @@ def test_counters_tell_path_range_and_credentials(server, blob):
     assert "eDp5" not in json.dumps(log)
 
 
+def test_request_that_was_under_way_at_a_reset_counts_no_more(server, blob):
+    server.set(stall_after=10)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(f"GET {blob[0]} HTTP/1.1\r\nHost: {server.host}\r\n\r\n".encode())
+        wait_until(lambda: server.live()["paths"].get(blob[0], {}).get("bytes"), "the answer is under way")
+        server.reset_stats()
+    stats = server.stats()
+    assert (stats["requests"], stats["bytes"], stats["paths"]) == (0, 0, {})
+
+
 def test_unknown_knob_changes_nothing(server):
     before = server._call("GET", "/_knobs")
     with pytest.raises(urllib.error.HTTPError):

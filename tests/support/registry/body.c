@@ -194,14 +194,13 @@ static bool finish(struct http_connection *c, enum body_end end) {
         return end == BODY_WHOLE;
 }
 
-/* What happens after so many bytes to all clients together; true: this connection is to be reset. */
-static bool count_sent(const struct knobs *k, size_t len) {
+/* What happens after so many bytes (@all) to all clients together; true: this connection is to be reset. */
+static bool reset_after(const struct knobs *k, uint64_t all, size_t len) {
         uint64_t every = knob_number(k, reset_total), die = knob_number(k, die_after);
-        uint64_t after = atomic_fetch_add(&shared.sent, len) + len;
 
-        if (die > 0 && after >= die)
+        if (die > 0 && all >= die)
                 raise(SIGKILL);
-        return every > 0 && after / every != (after - len) / every;
+        return every > 0 && all / every != (all - len) / every;
 }
 
 bool body_send(struct http_connection *c, const struct content *content, uint64_t start, uint64_t end,
@@ -215,13 +214,15 @@ bool body_send(struct http_connection *c, const struct content *content, uint64_
         while (good && !reset && at < stop) {
                 bool flip;
                 size_t len = slice_at(plan, at, stop, &flip);
+                /* Before they go out: who has the last of them may ask for more before this thread runs. */
+                uint64_t all = atomic_fetch_add(&shared.sent, len) + len;
 
                 good = (total == 0 || wait_for_share(c, total, len)) &&
                        send_slice(c, content, at, len, flip, buf);
+                reset = reset_after(k, all, len);
                 if (good) {
                         at += len;
                         stats_sent(stats, len);
-                        reset = count_sent(k, len);
                 }
         }
         *ret_sent = at - start;

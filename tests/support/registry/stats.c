@@ -2,7 +2,8 @@
 /*
  * Counters lie in a search tree by path, the last requests in a ring. One lock guards all; it is held for a
  * few instructions per request, never while bytes go out. A reset keeps the nodes of the tree (requests under
- * way point to them) and zeroes what they count.
+ * way point to them) and zeroes what they count; those requests count no more, for their client may have had
+ * all of the answer before the reset.
  */
 #include "stats.h"
 
@@ -34,7 +35,7 @@ static struct {
         pthread_mutex_t lock; /* guards what follows */
         void *paths;
         size_t n_paths;
-        uint64_t requests, bytes, tokens, entered;
+        uint64_t requests, bytes, tokens, entered, resets;
         unsigned schemes[_LISTENER_MAX][3]; /* basic, bearer, other */
         int connections, max_connections;
         struct logged ring[RING];
@@ -90,21 +91,27 @@ void stats_enter(struct stats_entry *ret, const struct http_request *r) {
                 p->max = p->now;
         if (scheme > 0)
                 stats.schemes[r->listener][scheme - 1]++;
-        *ret = (struct stats_entry){ .path = p, .number = ++stats.entered, .start_ns = now_ns() };
+        *ret = (struct stats_entry){
+                .path = p, .number = ++stats.entered, .reset = stats.resets, .start_ns = now_ns()
+        };
 }
 
 void stats_sent(const struct stats_entry *e, uint64_t bytes) {
         LOCK_SCOPE(&stats.lock);
+        if (e->reset != stats.resets)
+                return;
         e->path->bytes += bytes;
         stats.bytes += bytes;
 }
 
 void stats_leave(const struct stats_entry *e, const struct http_request *r, int status, uint64_t bytes) {
         LOCK_SCOPE(&stats.lock);
+        e->path->now--;
+        if (e->reset != stats.resets)
+                return;
         struct logged *l = &stats.ring[stats.requests++ % RING];
         unsigned scheme = scheme_of(r);
 
-        e->path->now--;
         e->path->requests++;
         e->path->status[status >= 0 && status < 600 ? status : 0]++;
         *l = (struct logged){ .status = status, .listener = r->listener, .bytes = bytes };
@@ -210,6 +217,7 @@ void stats_reset(void) {
         LOCK_SCOPE(&stats.lock);
         twalk_r(stats.paths, zero_path, NULL);
         stats.requests = stats.bytes = stats.tokens = stats.entered = 0;
+        stats.resets++;
         stats.max_connections = stats.connections;
         memset(stats.schemes, 0, sizeof stats.schemes);
 }
