@@ -15,12 +15,10 @@
 
 #include "base/log.h"
 #include "base/path.h"
-#include "stager/reactor.h"
 
 #include <assert.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #define MAX_OPEN 32u /* files with writes under way */
@@ -36,7 +34,6 @@ static void wait_written(const struct place_file *f) {
 
         placer_submit(p);
         LOCK_SCOPE(&p->lock);
-
         while (f->pending > 0)
                 pthread_cond_wait(&p->changed, &p->lock);
 }

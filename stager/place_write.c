@@ -19,7 +19,6 @@
 
 #include "base/log.h"
 #include "stager/copy.h"
-#include "stager/reactor.h"
 #include "stager/window.h"
 
 #include <fcntl.h>

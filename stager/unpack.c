@@ -539,8 +539,7 @@ int unpack_tar(struct unpack_result *ret, int tree_fd, struct placer *p, const s
         locale_t before = utf8 ? uselocale(utf8) : (locale_t)0;
         int r = run(&u, e);
 
-        placer_submit(p);
-
+        placer_submit(p); /* whoever waits for the rest of the blob holds nobody's segments */
         forget_parent(&u);
         if (utf8) {
                 uselocale(before);
