@@ -183,7 +183,7 @@ static int finish_tree(int staging_fd, struct error *e) {
 
         if (fd < 0)
                 return fd;
-        r = cache_tree_scan(&t, fd, 0, CACHE_TREE_PLAIN, PATH_MAX, e);
+        r = cache_tree_scan(&t, fd, 0, CACHE_TREE_DIRS, PATH_MAX, e);
         if (r < 0)
                 return r;
         /* Who moves a directory without being root must be able to write it. */

@@ -75,8 +75,9 @@ int cache_tree_path(const struct cache_tree_node *n, char path[static PATH_MAX])
 
 /* ---- layers ---- */
 
-/* What names in ".wh." mean. */
+/* What names in ".wh." mean; and which names count. */
 enum cache_tree_names {
+        CACHE_TREE_DIRS,      /* nothing, and only directories become nodes */
         CACHE_TREE_PLAIN,     /* nothing: a finished tree, or one that is only measured */
         CACHE_TREE_LINKS,     /* link markers, which the engine writes in every format */
         CACHE_TREE_WHITEOUTS, /* these, and whiteouts */

@@ -84,7 +84,7 @@ static int scan_name(struct scan *s, int dir_fd, struct cache_tree_node *dir, co
         struct stat st;
         int r;
 
-        if (s->names != CACHE_TREE_PLAIN && text_starts_with(name, CACHE_WHITEOUT_LINK))
+        if (s->names >= CACHE_TREE_LINKS && text_starts_with(name, CACHE_WHITEOUT_LINK))
                 return add_link_marker(s, dir_fd, dir, name, name + strlen(CACHE_WHITEOUT_LINK), e);
         if (s->names == CACHE_TREE_WHITEOUTS && text_starts_with(name, CACHE_WHITEOUT))
                 return scan_whiteout(s, dir, name, e);
@@ -92,6 +92,8 @@ static int scan_name(struct scan *s, int dir_fd, struct cache_tree_node *dir, co
                 return error_set(e, ERROR_INVALID, "the path of \"%s\" is too long", name);
         if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return error_errno(e, errno, "look at %s/%s", s->path, name);
+        if (s->names == CACHE_TREE_DIRS && !S_ISDIR(st.st_mode))
+                return 0;
         if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
                 return error_set(e, ERROR_INVALID, "\"%s\" is neither file, directory nor symbolic link",
                                  name);
@@ -125,6 +127,16 @@ static int open_dir(DIR **ret, struct scan *s, struct cache_tree_node *dir, stru
         return 0;
 }
 
+/* Most file systems tell it with the name. */
+static bool is_other_than_dir(const struct dirent *entry) {
+        return entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN;
+}
+
+static bool is_scanned(const struct scan *s, const struct dirent *entry) {
+        return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+               !(s->names == CACHE_TREE_DIRS && is_other_than_dir(entry));
+}
+
 /* All names of one directory. It is closed again before those in it are read. */
 static int read_names(struct scan *s, struct cache_tree_node *dir, struct error *e) {
         _cleanup_closedir_ DIR *d = NULL;
@@ -133,7 +145,7 @@ static int read_names(struct scan *s, struct cache_tree_node *dir, struct error 
 
         r = open_dir(&d, s, dir, e);
         while (r >= 0 && (errno = 0, entry = readdir(d)))
-                if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+                if (is_scanned(s, entry))
                         r = scan_name(s, dirfd(d), dir, entry->d_name, e);
         if (r >= 0 && errno != 0)
                 return error_errno(e, errno, "read directory %s", s->path);

@@ -6,7 +6,7 @@
  *                                                                          │
  *        file by file, STEP by STEP:  ask for the next step (fadvise) ◀────┘
  *                                     let this one pass (sendfile to /dev/null), which waits for the disk
- *                                     go on?  not: stopping, the model is gone, memory is short
+ *        each STEP of all files:      go on?  not: stopping, the model is gone, memory is short
  *
  * sendfile() moves references to pages, so nothing is copied, and unlike fadvise() alone it leaves no page
  * out and keeps no more than two steps under way. fadvise() looks at ASK bytes at most on some kernels.
@@ -30,9 +30,10 @@
 
 #define STEP ((uint64_t)8 << 20)
 #define ASK ((uint64_t)128 << 10)
-#define SHARE_PERCENT 40 /* of the room that a model may take and still be comfortable */
-#define LOW_PERCENT 10   /* of all memory: less room than that is short */
-#define KEYS_MAX 16      /* that wait; of more, the oldest are forgotten: their readers have long started */
+#define FILE_COST ((uint64_t)64 << 10) /* of STEP: opening one takes as long as reading so much */
+#define SHARE_PERCENT 40               /* of the room that a model may take and still be comfortable */
+#define LOW_PERCENT 10                 /* of all memory: less room than that is short */
+#define KEYS_MAX 16 /* that wait; of more, the oldest are forgotten: their readers have long started */
 #define STACK (1024 << 10)
 
 struct readahead {
@@ -97,32 +98,50 @@ static uint64_t pass(int null_fd, int fd, uint64_t pos, uint64_t len) {
         return done;
 }
 
-/* False: enough, of everything. @left: of the budget. */
-static bool read_file(const struct readahead_source *s, int null_fd, const struct cache_file *f,
-                      uint64_t *left) {
-        _cleanup_close_ int fd = path_open(s->dir_fd, f->path, O_RDONLY, 0, NULL);
-        uint64_t size = f->size < *left ? f->size : *left;
+struct reading {
+        const struct readahead_source *source;
+        int null_fd;
+        uint64_t left;    /* of the budget */
+        uint64_t unasked; /* cost of what was read since go_on() was asked */
+};
 
-        if (fd < 0)
-                return s->go_on(s->userdata);
-        for (uint64_t pos = 0; pos < size;) {
+/* May @cost more be read? */
+static bool may_go_on(struct reading *r, uint64_t cost) {
+        if (r->unasked >= STEP) {
+                r->unasked = 0;
+                if (!r->source->go_on(r->source->userdata))
+                        return false;
+        }
+        r->unasked += cost;
+        return true;
+}
+
+/* False: enough, of everything. */
+static bool read_file(struct reading *r, const struct cache_file *f) {
+        _cleanup_close_ int fd = -1;
+        uint64_t size = f->size < r->left ? f->size : r->left;
+
+        if (!may_go_on(r, FILE_COST))
+                return false;
+        fd = path_open(r->source->dir_fd, f->path, O_RDONLY, 0, NULL);
+        for (uint64_t pos = 0; fd >= 0 && pos < size;) {
                 uint64_t n = size - pos < STEP ? size - pos : STEP;
 
-                if (!s->go_on(s->userdata))
+                if (!may_go_on(r, n))
                         return false;
                 ask_for(fd, pos == 0 ? 0 : pos + n, size - pos - n < STEP ? size : pos + n + STEP);
-                uint64_t got = pass(null_fd, fd, pos, n);
-                *left -= got;
+                uint64_t got = pass(r->null_fd, fd, pos, n);
+                r->left -= got;
                 pos += got;
                 if (got < n)
                         break;
         }
-        return *left > 0;
+        return r->left > 0;
 }
 
 uint64_t readahead_files(const struct readahead_source *s) {
         _cleanup_close_ int null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-        uint64_t left = s->budget;
+        struct reading r = { .source = s, .null_fd = null_fd, .left = s->budget, .unasked = STEP };
 
         if (null_fd < 0)
                 return 0;
@@ -131,10 +150,10 @@ uint64_t readahead_files(const struct readahead_source *s) {
                         bool has_tensors = tensors_format_of(s->files[i].path) >= 0;
 
                         if (has_tensors == (pass_of == 0) && s->files[i].size > 0 &&
-                            !read_file(s, null_fd, &s->files[i], &left))
-                                return s->budget - left;
+                            !read_file(&r, &s->files[i]))
+                                return s->budget - r.left;
                 }
-        return s->budget - left;
+        return s->budget - r.left;
 }
 
 /* ---- one model ---- */

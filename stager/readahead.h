@@ -35,7 +35,7 @@ struct readahead_source {
         const struct cache_file *files;
         size_t n_files;
         uint64_t budget;               /* bytes, at most */
-        bool (*go_on)(void *userdata); /* asked before each of a few MiB */
+        bool (*go_on)(void *userdata); /* asked every few MiB, over all files */
         void *userdata;
 };
 /* Files with tensors first, otherwise in the given order. How many bytes it was. */

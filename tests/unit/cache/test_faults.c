@@ -167,6 +167,33 @@ static void test_each_failing_call_leaves_only_whole_models(void **state) {
         fail_each(f, "linkat", EIO);
 }
 
+/* How often a layer with these entries calls fsync() when it is sealed. */
+static unsigned syncs_of(struct cache *c, const char *name, const struct entry *entries) {
+        struct cache_layer layer;
+        struct cache_staging *s = begin_tar(c, name, entries, &layer);
+        struct error e;
+
+        fault.call = "fsync";
+        fault.at = fault.seen = 0;
+        assert_ok(cache_staging_seal(s, &layer, &e), &e);
+        fault.call = NULL;
+        return fault.seen;
+}
+
+static void test_each_directory_of_a_layer_is_synced_and_no_file_again(void **state) {
+        struct fixture *f = *state;
+        unsigned flat = syncs_of(f->cache, "flat", (struct entry[]){ { "f", "1", 0 }, { 0 } });
+
+        assert_int_equal(
+            syncs_of(f->cache, "many",
+                     (struct entry[]){ { "f", "1", 0 }, { "g", "2", 0 }, { "l", "-> f", 0 }, { 0 } }),
+            flat);
+        assert_int_equal(
+            syncs_of(f->cache, "deep",
+                     (struct entry[]){ { "d/e/f", "1", 0 }, { "d/g", "2", 0 }, { "z", NULL, 0 }, { 0 } }),
+            flat + 3);
+}
+
 static void test_a_file_that_cannot_be_linked_is_copied(void **state) {
         static const int errors[] = { EMLINK, EXDEV };
         struct fixture *f = *state;
@@ -203,6 +230,7 @@ int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 T(test_each_failing_call_leaves_only_whole_models),
+                T(test_each_directory_of_a_layer_is_synced_and_no_file_again),
                 T(test_a_file_that_cannot_be_linked_is_copied),
         };
 

@@ -181,13 +181,17 @@ static bool go_on(void *userdata) {
         return w->asked++ < w->limit;
 }
 
-static uint64_t read_files(struct world *w, uint64_t budget) {
+static uint64_t read_these(struct world *w, const struct cache_file *list, size_t n, uint64_t budget) {
         return readahead_files(&(struct readahead_source){ .dir_fd = w->dir_fd,
-                                                           .files = files,
-                                                           .n_files = N_FILES,
+                                                           .files = list,
+                                                           .n_files = n,
                                                            .budget = budget,
                                                            .go_on = go_on,
                                                            .userdata = w });
+}
+
+static uint64_t read_files(struct world *w, uint64_t budget) {
+        return read_these(w, files, N_FILES, budget);
 }
 
 static void test_all_files_are_in_memory_afterwards(void **state) {
@@ -226,6 +230,20 @@ static void test_it_stops_when_it_is_told_to(void **state) {
         assert_int_equal(read_files(w, ALL), 8 * MIB);
         assert_int_equal(w->asked, 2);
         assert_true(!is_warm(w, 1) && is_cold(w, 2));
+}
+
+static void test_many_small_files_are_not_asked_about_one_by_one(void **state) {
+        struct world *w = *state;
+        struct cache_file many[200];
+
+        for (size_t i = 0; i < 200; i++)
+                many[i] = files[4];
+        assert_int_equal(read_these(w, many, 200, ALL), 200 * files[4].size);
+        assert_int_equal(w->asked, 2);
+        for (size_t i = 0; i < 200; i++)
+                many[i].path = (char *)"missing";
+        assert_int_equal(read_these(w, many, 200, ALL), 0);
+        assert_int_equal(w->asked, 4);
 }
 
 static void test_files_that_are_missing_or_short(void **state) {
@@ -508,6 +526,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_tensors_come_first, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_the_budget_ends_within_a_file, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_it_stops_when_it_is_told_to, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_many_small_files_are_not_asked_about_one_by_one, set_up,
+                                                tear_down),
                 cmocka_unit_test_setup_teardown(test_files_that_are_missing_or_short, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_model_that_was_added_is_read, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_model_without_room_is_left_alone, set_up, tear_down),
