@@ -23,7 +23,8 @@
 #define MARKS_MAX 512u                /* …so many of it */
 #define WAITING_MAX 64u               /* marks that the content reader has not come to yet */
 #define PENDING_MAX JOURNAL_ENTRIES_MAX
-#define FILE_MAX(size) (((uint64_t)1 << 20) + (size) / 64)
+/* Headers and names of files of 4 KiB and more. */
+#define FILE_MAX(size) (((uint64_t)1 << 20) + (size) / 16)
 /* What a power cut costs at most, beside what is on its way: */
 #define FLUSH_MS 5000
 #define FLUSH_BYTES ((uint64_t)256 << 20)

@@ -84,6 +84,17 @@ def test_a_killed_transfer_is_gone_on_with(world, kind):
     assert (space["reserved"], space["used"] < SIZE + 2 * MIB) == (0, True)
 
 
+def test_a_killed_transfer_of_tiny_files_is_gone_on_with(life):
+    registry = life.registry(synthetic={"tiny": "tar:128MiB:20000"})
+    daemon = life.daemon(registry, engine={"memory": "32MiB", "rangeSize": "1MiB", "connections": 8})
+    cut_at(registry, daemon, registry.ref("tiny"), 112 * MIB)
+    journal, = kept(daemon, "*/journal")
+    assert journal.stat().st_size < SIZE // 16
+    daemon.start()
+    assert is_right(daemon, registry, "tiny")
+    assert registry.blob_bytes() <= allowed() < 112 * MIB + SIZE
+
+
 def test_a_stopped_daemon_goes_on_as_well(world):
     registry, daemon = world
     cut_at(registry, daemon, registry.ref("raw"), 100 * MIB, end="stop")

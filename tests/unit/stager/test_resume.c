@@ -393,7 +393,7 @@ static void test_a_journal_of_tiny_files_ends_before_it_is_large(void **state) {
                 hash(k, &s, f->data, at, at + MIB);
         }
         keeper_free(k);
-        assert_in_range(size_of(f, CACHE_JOURNAL), 1, MIB + SIZE / 64);
+        assert_in_range(size_of(f, CACHE_JOURNAL), 1, MIB + SIZE / 16);
         f->head.packing = PLAN_RAW; /* as it was begun */
         assert_int_equal(check(f).start.pos, 8 * MIB);
 }
