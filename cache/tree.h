@@ -75,7 +75,7 @@ int cache_tree_path(const struct cache_tree_node *n, char path[static PATH_MAX])
 
 /* ---- layers ---- */
 
-/* What names in ".wh." mean; and which names count. */
+/* What names in ".wh." mean, and which names count; each adds to the one before. */
 enum cache_tree_names {
         CACHE_TREE_DIRS,      /* nothing, and only directories become nodes */
         CACHE_TREE_PLAIN,     /* nothing: a finished tree, or one that is only measured */

@@ -127,7 +127,7 @@ static int open_dir(DIR **ret, struct scan *s, struct cache_tree_node *dir, stru
         return 0;
 }
 
-/* Most file systems tell it with the name. */
+/* False also where the file system does not tell with the name; scan_name() looks then. */
 static bool is_other_than_dir(const struct dirent *entry) {
         return entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN;
 }

@@ -19,11 +19,11 @@
 #include <pthread.h>
 #include <string.h>
 
-#define MARK_STEP ((uint64_t)4 << 20) /* of the blob between two marks, at least; and one in… */
-#define MARKS_MAX 512u                /* …so many of it */
+#define MARK_STEP ((uint64_t)4 << 20) /* of the blob between two marks, at least */
 #define WAITING_MAX 64u               /* marks that the content reader has not come to yet */
 #define PENDING_MAX JOURNAL_ENTRIES_MAX
-/* Headers and names of files of 4 KiB and more. */
+/* Headers and names of files of some 6 KiB, with PAX headers of some 10. It is about what a tar of such files
+ * leaves unused of the space that was promised for it. */
 #define FILE_MAX(size) (((uint64_t)1 << 20) + (size) / 16)
 /* What a power cut costs at most, beside what is on its way: */
 #define FLUSH_MS 5000
@@ -42,7 +42,6 @@ struct keeper {
         struct reactor *reactor;
         int dir_fd;
         struct journal_head head;
-        uint64_t step;      /* between marks */
         uint64_t next_mark; /* the digest reader's own */
 
         pthread_mutex_t lock; /* guards what follows */
@@ -71,7 +70,6 @@ int keeper_new(struct keeper **ret, struct reactor *r, int dir_fd, const struct 
         *k = (struct keeper){ .reactor = r,
                               .dir_fd = dir_fd,
                               .head = *head,
-                              .step = head->size / MARKS_MAX < MARK_STEP ? MARK_STEP : head->size / MARKS_MAX,
                               .fd = -1,
                               .written = start->pos,
                               .covered = start->pos,
@@ -79,7 +77,7 @@ int keeper_new(struct keeper **ret, struct reactor *r, int dir_fd, const struct 
                               .flushed = start->pos,
                               .out = BUF_INIT(2 * JOURNAL_ENTRIES_MAX),
                               .flushed_ms = time_monotonic_ms() };
-        k->next_mark = start->pos + k->step;
+        k->next_mark = start->pos + MARK_STEP;
         k->pieces_end = &k->pieces;
         pthread_mutex_init(&k->lock, NULL);
         pthread_cond_init(&k->idle, NULL);
@@ -295,7 +293,7 @@ void keeper_mark(struct keeper *k, const struct sha256 *state) {
         if (!k || state->len < k->next_mark || state->len >= k->head.size ||
             (is_one_file(&k->head) && state->len % SEGMENT_SIZE))
                 return;
-        k->next_mark = state->len + k->step;
+        k->next_mark = state->len + MARK_STEP;
         LOCK_SCOPE(&k->lock);
         if (k->ended || k->n_waiting == WAITING_MAX)
                 return;

@@ -6,7 +6,7 @@
  *                                                                          │
  *        file by file, STEP by STEP:  ask for the next step (fadvise) ◀────┘
  *                                     let this one pass (sendfile to /dev/null), which waits for the disk
- *        each STEP of all files:      go on?  not: stopping, the model is gone, memory is short
+ *        every STEP or two, of all files:  go on?  not: stopping, the model is gone, memory is short
  *
  * sendfile() moves references to pages, so nothing is copied, and unlike fadvise() alone it leaves no page
  * out and keeps no more than two steps under way. fadvise() looks at ASK bytes at most on some kernels.
@@ -30,9 +30,9 @@
 
 #define STEP ((uint64_t)8 << 20)
 #define ASK ((uint64_t)128 << 10)
-#define FILE_COST ((uint64_t)64 << 10) /* of STEP: opening one takes as long as reading so much */
-#define SHARE_PERCENT 40               /* of the room that a model may take and still be comfortable */
-#define LOW_PERCENT 10                 /* of all memory: less room than that is short */
+#define FILE_COST ((uint64_t)512 << 10) /* of STEP: a disk that seeks opens one while it reads so much */
+#define SHARE_PERCENT 40                /* of the room that a model may take and still be comfortable */
+#define LOW_PERCENT 10                  /* of all memory: less room than that is short */
 #define KEYS_MAX 16 /* that wait; of more, the oldest are forgotten: their readers have long started */
 #define STACK (1024 << 10)
 
@@ -105,7 +105,7 @@ struct reading {
         uint64_t unasked; /* cost of what was read since go_on() was asked */
 };
 
-/* May @cost more be read? */
+/* May @cost more be read? Then it counts. */
 static bool may_go_on(struct reading *r, uint64_t cost) {
         if (r->unasked >= STEP) {
                 r->unasked = 0;

@@ -219,7 +219,7 @@ bool body_send(struct http_connection *c, const struct content *content, uint64_
 
                 good = (total == 0 || wait_for_share(c, total, len)) &&
                        send_slice(c, content, at, len, flip, buf);
-                reset = reset_after(k, all, len);
+                reset = good && reset_after(k, all, len);
                 if (good) {
                         at += len;
                         stats_sent(stats, len);

@@ -2,8 +2,8 @@
 /*
  * Counters lie in a search tree by path, the last requests in a ring. One lock guards all; it is held for a
  * few instructions per request, never while bytes go out. A reset keeps the nodes of the tree (requests under
- * way point to them) and zeroes what they count; those requests count no more, for their client may have had
- * all of the answer before the reset.
+ * way point to them) and zeroes what they count. Those requests are still under way but count no more, for their
+ * client may have had all of the answer before the reset.
  */
 #include "stats.h"
 
@@ -92,13 +92,13 @@ void stats_enter(struct stats_entry *ret, const struct http_request *r) {
         if (scheme > 0)
                 stats.schemes[r->listener][scheme - 1]++;
         *ret = (struct stats_entry){
-                .path = p, .number = ++stats.entered, .reset = stats.resets, .start_ns = now_ns()
+                .path = p, .number = ++stats.entered, .resets = stats.resets, .start_ns = now_ns()
         };
 }
 
 void stats_sent(const struct stats_entry *e, uint64_t bytes) {
         LOCK_SCOPE(&stats.lock);
-        if (e->reset != stats.resets)
+        if (e->resets != stats.resets)
                 return;
         e->path->bytes += bytes;
         stats.bytes += bytes;
@@ -107,7 +107,7 @@ void stats_sent(const struct stats_entry *e, uint64_t bytes) {
 void stats_leave(const struct stats_entry *e, const struct http_request *r, int status, uint64_t bytes) {
         LOCK_SCOPE(&stats.lock);
         e->path->now--;
-        if (e->reset != stats.resets)
+        if (e->resets != stats.resets)
                 return;
         struct logged *l = &stats.ring[stats.requests++ % RING];
         unsigned scheme = scheme_of(r);

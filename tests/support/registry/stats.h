@@ -15,7 +15,7 @@
 struct stats_entry {
         struct stats_path *path;
         uint64_t number; /* of the request since the start or the last reset */
-        uint64_t reset;  /* the last one; after another it counts no more */
+        uint64_t resets; /* so many had been when it was entered; after one more it counts no more */
         int64_t start_ns;
 };
 

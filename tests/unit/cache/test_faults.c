@@ -6,7 +6,7 @@
  *
  * renameat(), linkat() and others are wrapped in the whole program, so also in base.
  */
-/* WRAP: fsync renameat linkat mkdirat openat unlinkat fchmod */
+/* WRAP: fsync renameat linkat mkdirat openat unlinkat fchmod readdir */
 #include "fixture.h"
 
 #include <stdarg.h>
@@ -22,6 +22,18 @@ static bool fails(const char *call) {
                 return false;
         errno = fault.error;
         return true;
+}
+
+static bool is_typeless; /* the file system tells no types with the names */
+
+struct dirent *__real_readdir(DIR *d);
+struct dirent *__wrap_readdir(DIR *d);
+struct dirent *__wrap_readdir(DIR *d) {
+        struct dirent *entry = __real_readdir(d);
+
+        if (entry && is_typeless)
+                entry->d_type = DT_UNKNOWN;
+        return entry;
 }
 
 int __real_fsync(int fd);
@@ -180,18 +192,26 @@ static unsigned syncs_of(struct cache *c, const char *name, const struct entry *
         return fault.seen;
 }
 
+static void check_syncs(struct cache *c) {
+        static const struct entry flat[] = { { "f", "1", 0 }, { 0 } };
+        static const struct entry many[] = { { "f", "1", 0 }, { "g", "2", 0 }, { "l", "-> f", 0 }, { 0 } };
+        static const struct entry deep[] = { { "d/e/f", "1", 0 }, { "z", NULL, 0 }, { 0 } };
+        char name[3][32];
+
+        for (size_t i = 0; i < 3; i++)
+                snprintf(name[i], sizeof name[i], "syncs-%zu-%d", i, is_typeless);
+        unsigned n = syncs_of(c, name[0], flat);
+        assert_int_equal(syncs_of(c, name[1], many), n);
+        assert_int_equal(syncs_of(c, name[2], deep), n + 3);
+}
+
 static void test_each_directory_of_a_layer_is_synced_and_no_file_again(void **state) {
         struct fixture *f = *state;
-        unsigned flat = syncs_of(f->cache, "flat", (struct entry[]){ { "f", "1", 0 }, { 0 } });
 
-        assert_int_equal(
-            syncs_of(f->cache, "many",
-                     (struct entry[]){ { "f", "1", 0 }, { "g", "2", 0 }, { "l", "-> f", 0 }, { 0 } }),
-            flat);
-        assert_int_equal(
-            syncs_of(f->cache, "deep",
-                     (struct entry[]){ { "d/e/f", "1", 0 }, { "d/g", "2", 0 }, { "z", NULL, 0 }, { 0 } }),
-            flat + 3);
+        check_syncs(f->cache);
+        is_typeless = true;
+        check_syncs(f->cache);
+        is_typeless = false;
 }
 
 static void test_a_file_that_cannot_be_linked_is_copied(void **state) {

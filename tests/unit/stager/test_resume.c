@@ -14,7 +14,7 @@
 
 #define MIB ((size_t)1 << 20)
 #define SIZE (40 * MIB)
-#define STEP (4 * MIB) /* between two marks of a blob of that size */
+#define STEP (4 * MIB) /* between two marks */
 
 struct fixture {
         char dir[64];
@@ -400,6 +400,43 @@ static void test_a_journal_of_tiny_files_ends_before_it_is_large(void **state) {
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* How far a journal comes of the first @told bytes of a plain tar of @size, of files of @member bytes. */
+static uint64_t covered(struct fixture *f, uint64_t size, uint64_t told, size_t member) {
+        size_t padding = (512 - member % 512) % 512, before = 512;
+        char gap[2 * 512] = { 0 };
+        struct sha256 s;
+
+        f->head = (struct journal_head){ .size = size, .packing = PLAN_TAR };
+        struct keeper *k = begin(f, &(struct keeper_start){ 0 });
+        sha256_init(&s);
+        for (uint64_t i = 0, at = 0; at + before + member <= told; i++, before = padding + 512) {
+                char *header = gap + before - 512, name[64];
+
+                memset(gap, 0, sizeof gap);
+                snprintf(name, sizeof name, "tree/models/model-%06u.safetensors", (unsigned)i);
+                memcpy(header, name + 5, strlen(name) - 5);
+                memset(header + 100, '0', 56); /* mode, owner, group, size, time, checksum */
+                memcpy(header + 257, "ustar", 5);
+                keeper_bytes(k, at, gap, before);
+                at += before;
+                keeper_file(k, at, at + member, name, 0);
+                s.len = at + member / 2;
+                keeper_mark(k, &s);
+                at += member;
+        }
+        uint64_t ret = keeper_finish(k);
+        keeper_free(k);
+        return ret;
+}
+
+static void test_a_journal_of_small_files_comes_to_their_end(void **state) {
+        assert_true(covered(*state, 256 * MIB, 256 * MIB, 6700) >= 256 * MIB - 2 * STEP);
+}
+
+static void test_a_journal_of_a_huge_archive_of_small_files_begins(void **state) {
+        assert_true(covered(*state, (uint64_t)1 << 40, 128 * MIB, 4096) >= 128 * MIB - 2 * STEP);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_a_raw_blob_is_gone_on_with_at_its_last_mark),
@@ -417,6 +454,8 @@ int main(void) {
                 TEST(test_the_digest_may_be_ahead_of_the_content),
                 TEST(test_a_gap_ends_the_journal_and_what_it_has_said_stays),
                 TEST(test_a_journal_of_tiny_files_ends_before_it_is_large),
+                TEST(test_a_journal_of_small_files_comes_to_their_end),
+                TEST(test_a_journal_of_a_huge_archive_of_small_files_begins),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
