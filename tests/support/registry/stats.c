@@ -2,8 +2,8 @@
 /*
  * Counters lie in a search tree by path, the last requests in a ring. One lock guards all; it is held for a
  * few instructions per request, never while bytes go out. A reset keeps the nodes of the tree (requests under
- * way point to them) and zeroes what they count. Those requests are still under way but count no more, for their
- * client may have had all of the answer before the reset.
+ * way point to them) and zeroes what they count. Those requests are still under way but count no more, for
+ * their client may have had all of the answer before the reset.
  */
 #include "stats.h"
 

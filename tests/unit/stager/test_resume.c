@@ -398,8 +398,6 @@ static void test_a_journal_of_tiny_files_ends_before_it_is_large(void **state) {
         assert_int_equal(check(f).start.pos, 8 * MIB);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
 /* How far a journal comes of the first @told bytes of a plain tar of @size, of files of @member bytes. */
 static uint64_t covered(struct fixture *f, uint64_t size, uint64_t told, size_t member) {
         size_t padding = (512 - member % 512) % 512, before = 512;
@@ -436,6 +434,8 @@ static void test_a_journal_of_small_files_comes_to_their_end(void **state) {
 static void test_a_journal_of_a_huge_archive_of_small_files_begins(void **state) {
         assert_true(covered(*state, (uint64_t)1 << 40, 128 * MIB, 4096) >= 128 * MIB - 2 * STEP);
 }
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void) {
         const struct CMUnitTest tests[] = {
